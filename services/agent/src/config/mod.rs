@@ -1,0 +1,300 @@
+//! Configuration: the files of `PATTOO_CONFIGDIR`, then the environment (`<SECTION>__<KEY>`).
+//!
+//! Each program reads `pattoo.yaml`, `pattoo_agent.yaml` and its own `<program>.yaml`, in this order; what
+//! is read later wins, key by key. Other programs' files and sections are none of its business.
+
+mod error;
+pub mod keys;
+mod sources;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use rustix::fs::Access;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
+use keys::Section;
+use sources::Source;
+
+use crate::{Program, file};
+
+/// Whether the program is supervised by something else, or is its own daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the foreground: logs to standard output, only the directory must exist.
+    Foreground,
+    /// As a daemon: `pattoo.yaml` and the program's own file must exist, and name the directories.
+    Daemon,
+}
+
+/// What was read, merged.
+#[derive(Debug)]
+pub struct Configuration {
+    program: &'static Program,
+    mode: Mode,
+    directory: PathBuf,
+    values: Figment,
+    /// What is odd but does not stop the program; to be logged once logging works.
+    pub warnings: Vec<String>,
+}
+
+impl Configuration {
+    /// Reads the directory that `PATTOO_CONFIGDIR` names, `/etc/pattoo` where it is not set.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`]; nothing was changed then.
+    pub fn read(program: &'static Program, mode: Mode) -> Result<Self, ConfigError> {
+        let directory = std::env::var_os("PATTOO_CONFIGDIR").filter(|dir| !dir.is_empty());
+        let directory = directory.map_or_else(|| PathBuf::from("/etc/pattoo"), PathBuf::from);
+        Self::read_from(program, mode, directory, |name| std::env::var(name).ok())
+    }
+
+    /// Reads `directory`, with an environment of the caller's.
+    ///
+    /// # Errors
+    /// As [`Configuration::read`].
+    pub fn read_from(
+        program: &'static Program,
+        mode: Mode,
+        directory: PathBuf,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        std::fs::read_dir(&directory)
+            .map_err(|source| ConfigError::Directory { path: directory.clone(), source })?;
+        let sections: Vec<&'static Section> = program.sections().collect();
+        let own = format!("{}.yaml", program.name);
+        let mut values = Figment::new();
+        let mut warnings = Vec::new();
+        for name in ["pattoo.yaml", "pattoo_agent.yaml", &own] {
+            let path = directory.join(name);
+            let wanted = mode == Mode::Daemon && name != "pattoo_agent.yaml";
+            if !wanted && matches!(path.try_exists(), Ok(false)) {
+                continue;
+            }
+            let mut source = Source::file(&path, &sections)?;
+            warnings.append(&mut source.warnings);
+            values = values.merge(source);
+        }
+        values = values.merge(Source::environment(&sections, environment)?);
+        Ok(Self { program, mode, directory, values, warnings })
+    }
+
+    /// Whether the directory was read for the foreground or for a daemon.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The directory that was read.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The program's own section.
+    ///
+    /// # Errors
+    /// A value that does not fit, with file, section and key.
+    pub fn own<T: DeserializeOwned + Default>(&self) -> Result<T, ConfigError> {
+        self.section(self.program.section.name)
+    }
+
+    /// The section `name`, or its defaults where no file has it.
+    ///
+    /// # Errors
+    /// A value that does not fit, with file, section and key.
+    pub fn section<T: DeserializeOwned + Default>(&self, name: &'static str) -> Result<T, ConfigError> {
+        if self.values.find_value(name).is_err() {
+            return Ok(T::default());
+        }
+        self.values.extract_inner(name).map_err(|error| {
+            let key = error.path.iter().filter(|part| *part != name).cloned().collect::<Vec<_>>().join(".");
+            ConfigError::Value {
+                place: self.place_of(&error),
+                section: name,
+                key,
+                reason: error.kind.to_string(),
+            }
+        })
+    }
+
+    fn place_of(&self, error: &figment::Error) -> String {
+        let metadata = error.metadata.as_ref();
+        metadata.map_or_else(|| self.directory.display().to_string(), |metadata| metadata.name.to_string())
+    }
+
+    /// A fault of the value of `key` in the program's own section, found by the program itself.
+    pub fn fault(&self, key: &str, reason: impl Into<String>) -> ConfigError {
+        self.fault_in(self.program.section.name, key, reason)
+    }
+
+    /// A fault of the value of `key` in any section that the program reads.
+    pub fn fault_in(&self, section: &'static str, key: &str, reason: impl Into<String>) -> ConfigError {
+        let place = self.values.find_metadata(&format!("{section}.{key}"));
+        let place =
+            place.map_or_else(|| self.directory.display().to_string(), |found| found.name.to_string());
+        ConfigError::Value { place, section, key: key.to_owned(), reason: reason.into() }
+    }
+
+    /// Section `pattoo`, with the directories that are in force.
+    ///
+    /// # Errors
+    /// A value that does not fit; in a daemon also a directory that is not named.
+    pub fn pattoo(&self) -> Result<Pattoo, ConfigError> {
+        let written: WrittenPattoo = self.section(keys::PATTOO.name)?;
+        let directory = |key: &str, value: &Option<String>, default: &str| match value {
+            Some(text) => Ok(expand_home(text)),
+            None if self.mode == Mode::Foreground => Ok(PathBuf::from(default)),
+            None => Err(ConfigError::value(
+                &self.directory.join("pattoo.yaml"),
+                keys::PATTOO.name,
+                key,
+                "missing; a daemon has no default for it",
+            )),
+        };
+        let daemon_directory =
+            directory("daemon_directory", &written.daemon_directory, "/var/lib/pattoo/daemon")?;
+        Ok(Pattoo {
+            log_level: written.log_level,
+            log_format: written.log_format,
+            log_max_bytes: written.log_max_bytes.unwrap_or(DEFAULT_LOG_MAX_BYTES),
+            log_directory: directory("log_directory", &written.log_directory, "/var/log/pattoo")?,
+            cache_directory: directory("cache_directory", &written.cache_directory, "/var/lib/pattoo/cache")?,
+            system_daemon_directory: match &written.system_daemon_directory {
+                Some(text) => expand_home(text),
+                None if self.mode == Mode::Foreground => PathBuf::from("/run/pattoo"),
+                None => daemon_directory.clone(),
+            },
+            daemon_directory,
+        })
+    }
+
+    /// Judges whether the directories of section `pattoo` can be written to, making those that are missing.
+    ///
+    /// # Errors
+    /// The first that cannot, by its key.
+    pub fn check_directories(&self, pattoo: &Pattoo) -> Result<(), ConfigError> {
+        [
+            ("daemon_directory", &pattoo.daemon_directory),
+            ("system_daemon_directory", &pattoo.system_daemon_directory),
+            ("cache_directory", &pattoo.cache_directory),
+            ("log_directory", &pattoo.log_directory),
+        ]
+        .into_iter()
+        .try_for_each(|(key, path)| self.check_directory(key, path))
+    }
+
+    /// Judges whether one directory of section `pattoo` can be written to, making it if it is missing.
+    ///
+    /// # Errors
+    /// It cannot; by its key.
+    pub fn check_directory(&self, key: &str, path: &Path) -> Result<(), ConfigError> {
+        let writable = file::make_folder(path)
+            .and_then(|()| Ok(rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)?));
+        writable.map_err(|error| {
+            let reason = format!("{}: no directory that can be written to: {error}", path.display());
+            self.fault_in(keys::PATTOO.name, key, reason)
+        })
+    }
+
+    /// Where the program listens.
+    ///
+    /// # Errors
+    /// An address that is none, or a port out of range.
+    pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        let written: WrittenListen = self.own()?;
+        let (address, port) = self.program.listen;
+        let address = written.ip_listen_address.as_deref().unwrap_or(address);
+        let ip = match address.trim() {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            text => text.parse().map_err(|_| {
+                self.fault("ip_listen_address", format!("an IP address is expected, found {text:?}"))
+            })?,
+        };
+        Ok(SocketAddr::new(ip, written.ip_bind_port.unwrap_or(port)))
+    }
+}
+
+/// Section `pattoo` as it is in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pattoo {
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// Text or JSON.
+    pub log_format: LogFormat,
+    /// At this size in bytes a log file is moved to `<name>.1`; 0: never.
+    pub log_max_bytes: u64,
+    /// Where a daemon writes its logs.
+    pub log_directory: PathBuf,
+    /// Where the hub keeps what is not delivered yet.
+    pub cache_directory: PathBuf,
+    /// Where identities are kept.
+    pub daemon_directory: PathBuf,
+    /// Where pid and lock files are.
+    pub system_daemon_directory: PathBuf,
+}
+
+/// How much is logged; the names are the original's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Data lost, or a person needed.
+    #[serde(alias = "critical")]
+    Error,
+    /// Degraded, nothing lost.
+    #[serde(alias = "warn")]
+    Warning,
+    /// Life cycle and changes of state.
+    Info,
+    /// Each poll. The original's default.
+    #[default]
+    Debug,
+}
+
+/// How a line of log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Three files and their predecessors then take 60 MiB at most.
+const DEFAULT_LOG_MAX_BYTES: u64 = 10 << 20;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenPattoo {
+    log_level: LogLevel,
+    log_format: LogFormat,
+    log_max_bytes: Option<u64>,
+    log_directory: Option<String>,
+    cache_directory: Option<String>,
+    daemon_directory: Option<String>,
+    system_daemon_directory: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenListen {
+    ip_listen_address: Option<String>,
+    ip_bind_port: Option<u16>,
+}
+
+/// Replaces a leading `~` by the home directory, as the original does. A relative path counts from `/`, where
+/// a daemon stands: so `--start` and `--status` mean the same folder wherever they are called.
+pub fn expand_home(text: &str) -> PathBuf {
+    match (text.strip_prefix('~'), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+            PathBuf::from(home).join(rest.trim_start_matches('/'))
+        }
+        _ => Path::new("/").join(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+use super::*;
+
+/// The sender of the contract's worked example.
+fn captured() -> Sender {
+    Sender {
+        agent_id: "4e4021a8230f7961f2840b2b7c79f1cac44da2421a1bb6a8c1fc0a6ebd7bd3ca".into(),
+        program: "pattoo_agent_os_spoked",
+        hostname: "localhost".into(),
+        polled_target: "localhost".into(),
+        host: vec![
+            ("release", "6.18.44".into()),
+            ("version", "#1".into()),
+            ("processor", String::new()),
+            ("type", "Linux".into()),
+            ("cpus", "2".into()),
+            ("hostname", "localhost".into()),
+        ],
+    }
+}
+
+fn point(key: &'static str, data_type: DataType, value: Number) -> Datapoint {
+    Datapoint { series: Series::of_host(key, data_type), value, timestamp_ms: 7 }
+}
+
+fn parsed(datapoints: &[Datapoint]) -> serde_json::Value {
+    let body = Writer::new(captured()).write(300, 8, datapoints).unwrap();
+    assert_eq!(body.last(), Some(&b'\n'));
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[test]
+fn the_worked_example_comes_out() {
+    let post = parsed(&[point("cpu_times_percent_user", DataType::Float, Number::Float(53.0))]);
+    let pairs = &post["pattoo_datapoints"]["key_value_pairs"];
+    assert_eq!(pairs["15"][1], "445f83b058f39d1d3d42dd91f391969d22a2c948deccf40f16c1b13ab05b5677");
+    assert_eq!(pairs["6"], serde_json::json!(["pattoo_agent_polling_interval", "300000"]));
+}
+
+#[test]
+fn an_empty_post_has_its_form_to_the_byte() {
+    let body = Writer::new(captured()).write(0, 8, &[]).unwrap();
+    let id = captured().agent_id;
+    assert_eq!(
+        String::from_utf8(body).unwrap(),
+        format!(
+            r#"{{"pattoo_agent_id":"{id}","pattoo_agent_polling_interval":0,"pattoo_agent_timestamp":8,"pattoo_datapoints":{{"datapoint_pairs":[],"key_value_pairs":{{}}}}}}"#
+        ) + "\n"
+    );
+}
+
+#[test]
+fn equal_numbers_share_an_id_whatever_they_are_written_as() {
+    let post = parsed(&[
+        point("a", DataType::Counter, Number::Int(0)),
+        point("b", DataType::Counter, Number::Float(0.0)),
+        point("c", DataType::Counter, Number::Float(0.5)),
+        point("d", DataType::Counter, Number::Float(1e300)),
+    ]);
+    let rows = post["pattoo_datapoints"]["datapoint_pairs"].as_array().unwrap();
+    assert_eq!(rows[0][13], rows[1][13]);
+    assert_ne!(rows[0][13], rows[2][13]);
+    assert_eq!(rows.len(), 4);
+}
+
+#[test]
+fn what_is_not_finite_and_what_is_there_already_are_left_out() {
+    let post = parsed(&[
+        point("a", DataType::Float, Number::Float(f64::NAN)),
+        point("b", DataType::Float, Number::Float(f64::INFINITY)),
+        point("c", DataType::Gauge, Number::Int(1)),
+        point("c", DataType::Gauge, Number::Int(2)),
+    ]);
+    let pairs = post["pattoo_datapoints"]["key_value_pairs"].as_object().unwrap();
+    assert_eq!(post["pattoo_datapoints"]["datapoint_pairs"].as_array().unwrap().len(), 1);
+    assert!(pairs.values().any(|pair| *pair == serde_json::json!(["pattoo_value", 1])));
+}
+
+#[test]
+fn metadata_of_the_instance_stands_where_the_contract_wants_it() {
+    let series = Series {
+        key: "k",
+        data_type: DataType::Gauge,
+        leading: [("before", " \x1fx\u{a0} ".to_owned())].into(),
+        trailing: [("behind", "y".to_owned())].into(),
+    };
+    let post = parsed(&[Datapoint { series, value: Number::Int(1), timestamp_ms: 7 }]);
+    let pairs = &post["pattoo_datapoints"]["key_value_pairs"];
+    assert_eq!(pairs["0"], serde_json::json!(["before", "x"]));
+    assert_eq!(pairs["6"], serde_json::json!(["hostname", "localhost"]));
+    assert_eq!(pairs["7"], serde_json::json!(["behind", "y"]));
+}
+
+#[test]
+fn memory_of_checksums_follows_what_is_there() {
+    let mut writer = Writer::new(captured());
+    for round in 0..1000_u32 {
+        let series = Series {
+            trailing: [("network_io_interface", format!("veth{round}"))].into(),
+            ..Series::of_host("k", DataType::Gauge)
+        };
+        writer.write(300, 8, &[Datapoint { series, value: Number::Int(1), timestamp_ms: 7 }]).unwrap();
+    }
+    assert!(writer.checksums.len() < 100);
+}
