@@ -1,0 +1,28 @@
+//! For tests alone: made-up hosts, spokes and servers that misbehave on request, a real program as a child, plain
+//! HTTP, and a wait that does not sleep longer than it must.
+//!
+//! Everything here runs on threads of its own and ends when it is dropped.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must stop, and say where"
+)]
+
+mod host;
+pub mod http;
+mod peer;
+pub mod post;
+mod program;
+mod server;
+mod spoke;
+mod wait;
+
+pub use host::MadeUpHost;
+pub use peer::Request;
+pub use program::{Folder, Program};
+pub use server::{Server, ServerManner};
+pub use spoke::{Spoke, SpokeManner};
+pub use wait::{LIMIT, wait_until};

@@ -1,0 +1,170 @@
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::peer::{Peer, Request, hang};
+use crate::post::post;
+
+/// How a made-up spoke behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpokeManner {
+    /// Gives a fresh post each time.
+    Answer,
+    /// Does not listen. A spoke that began otherwise can no longer do so.
+    Refuse,
+    /// Takes the question and says nothing.
+    HangBeforeHeaders,
+    /// Sends the head of an answer, and nothing more.
+    HangAfterHeaders,
+    /// Sends a byte now and then.
+    Trickle,
+    /// Sends a body without an end.
+    Endless,
+    /// Sends a post of several megabytes.
+    Big,
+    /// Sends something that is no JSON.
+    NotJson,
+    /// Sends a JSON list.
+    List,
+    /// Sends a post with a NaN in it.
+    Nan,
+    /// Redirects to a place that answers with a good post.
+    Redirect,
+    /// Answers 500.
+    Error,
+    /// Ends the connection in the middle of the body.
+    CloseInBody,
+}
+
+/// A made-up spoke. It remembers each post that it gave away whole.
+#[derive(Debug)]
+pub struct Spoke {
+    peer: Peer,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    agent_id: String,
+    manner: Mutex<SpokeManner>,
+    stamp: AtomicU64,
+    given: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Spoke {
+    /// A spoke of that agent id, on a free port of 127.0.0.1.
+    pub fn start(agent_id: &str, manner: SpokeManner) -> Self {
+        Self::on(Peer::new(), agent_id, manner)
+    }
+
+    /// A spoke on a free port of ::1.
+    pub fn start_on_ipv6(agent_id: &str, manner: SpokeManner) -> Self {
+        Self::on(Peer::on("[::1]:0".parse().unwrap()), agent_id, manner)
+    }
+
+    fn on(peer: Peer, agent_id: &str, manner: SpokeManner) -> Self {
+        let shared = Shared {
+            agent_id: agent_id.to_owned(),
+            manner: Mutex::new(manner),
+            stamp: AtomicU64::new(crate::post::now_ms() - 3_600_000),
+            given: Mutex::default(),
+        };
+        let this = Self { peer, shared: Arc::new(shared) };
+        this.set(manner);
+        this
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.peer.address
+    }
+
+    /// Behaves so from now on.
+    pub fn set(&self, manner: SpokeManner) {
+        *self.shared.manner.lock().unwrap() = manner;
+        if manner != SpokeManner::Refuse {
+            let shared = self.shared.clone();
+            self.peer.listen(Arc::new(move |_, stream| shared.answer(stream)));
+        }
+    }
+
+    /// What it was asked.
+    pub fn asked(&self) -> Vec<Request> {
+        self.peer.log.lock().unwrap().clone()
+    }
+
+    /// The posts that it gave away whole, in order.
+    pub fn given(&self) -> Vec<Vec<u8>> {
+        self.shared.given.lock().unwrap().clone()
+    }
+}
+
+impl Shared {
+    fn answer(&self, mut stream: TcpStream) {
+        // That the other side goes away is its right.
+        let _ = self.try_answer(&mut stream);
+    }
+
+    fn try_answer(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        let manner = *self.manner.lock().unwrap();
+        let stamp = self.stamp.fetch_add(1, Ordering::SeqCst);
+        let good = post(&self.agent_id, stamp, 100);
+        match manner {
+            SpokeManner::Answer => {
+                // Remembered first: once it is out, the hub may be asked about it.
+                self.given.lock().unwrap().push(good.clone());
+                whole(stream, "200 OK", "", &good)
+            }
+            SpokeManner::Refuse => Ok(()),
+            SpokeManner::HangBeforeHeaders => {
+                hang(stream);
+                Ok(())
+            }
+            SpokeManner::HangAfterHeaders => {
+                head(stream, "200 OK", "Content-Length: 100\r\n")?;
+                hang(stream);
+                Ok(())
+            }
+            SpokeManner::Trickle => {
+                head(stream, "200 OK", &format!("Content-Length: {}\r\n", good.len()))?;
+                for byte in good {
+                    stream.write_all(&[byte])?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Ok(())
+            }
+            SpokeManner::Endless => {
+                head(stream, "200 OK", "Connection: close\r\n")?;
+                loop {
+                    stream.write_all(&[b' '; 65536])?;
+                }
+            }
+            SpokeManner::Big => whole(stream, "200 OK", "", &post(&self.agent_id, stamp, 4 << 20)),
+            SpokeManner::NotJson => whole(stream, "200 OK", "", b"hello"),
+            SpokeManner::List => whole(stream, "200 OK", "", b"[1, 2, 3]"),
+            SpokeManner::Nan => {
+                let text = String::from_utf8(good).unwrap().replace("1.5", "NaN");
+                whole(stream, "200 OK", "", text.as_bytes())
+            }
+            SpokeManner::Redirect => whole(stream, "302 Found", "Location: /elsewhere\r\n", &good),
+            SpokeManner::Error => whole(stream, "500 Internal Server Error", "", &good),
+            SpokeManner::CloseInBody => {
+                head(stream, "200 OK", &format!("Content-Length: {}\r\n", good.len()))?;
+                stream.write_all(&good[..good.len() / 2])
+            }
+        }
+    }
+}
+
+pub(crate) fn head(stream: &mut TcpStream, status: &str, headers: &str) -> std::io::Result<()> {
+    stream
+        .write_all(format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}\r\n").as_bytes())
+}
+
+pub(crate) fn whole(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
+    let headers = format!("{headers}Content-Length: {}\r\nConnection: close\r\n", body.len());
+    head(stream, status, &headers)?;
+    stream.write_all(body)
+}
