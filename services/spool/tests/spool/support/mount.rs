@@ -1,0 +1,68 @@
+//! File systems of our own: mounted for one test, gone after it, however it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A mounted file system.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    at: PathBuf,
+    _image: Option<TempDir>,
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let told = format!("`{program} {}`", arguments.join(" "));
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("failed to run {told}: {error}; this test mounts file systems and needs root, e2fsprogs and btrfs-progs"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told} failed: {text}; this test mounts file systems and needs root");
+}
+
+impl Mount {
+    /// A tmpfs of so many bytes.
+    pub(crate) fn tmpfs(bytes: u64) -> Mount {
+        let at = tempfile::tempdir().unwrap().keep();
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs", at.to_str().unwrap()]);
+        Mount { at, _image: None }
+    }
+
+    /// A file system of this kind in a file of its own.
+    pub(crate) fn image(kind: &str, bytes: u64) -> Mount {
+        let image = tempfile::tempdir().unwrap();
+        let file = image.path().join("image");
+        let mut mount = Mount::image_at(kind, bytes, &file);
+        mount._image = Some(image);
+        mount
+    }
+
+    /// A file system of this kind in this file.
+    pub(crate) fn image_at(kind: &str, bytes: u64, file: &Path) -> Mount {
+        std::fs::File::create(file).unwrap().set_len(bytes).unwrap();
+        run(&format!("mkfs.{kind}"), &["-q", file.to_str().unwrap()]);
+        Mount::open(file)
+    }
+
+    /// What is in this file.
+    pub(crate) fn open(file: &Path) -> Mount {
+        let at = tempfile::tempdir().unwrap().keep();
+        run("mount", &["-o", "loop", file.to_str().unwrap(), at.to_str().unwrap()]);
+        Mount { at, _image: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.at
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily where something still has a file open: a test that failed must leave nothing behind.
+        let plain = Command::new("umount").arg(&self.at).output();
+        if !plain.is_ok_and(|output| output.status.success()) {
+            let _ = Command::new("umount").arg("-l").arg(&self.at).output();
+        }
+        let _ = std::fs::remove_dir(&self.at);
+    }
+}
