@@ -1,0 +1,116 @@
+//! The collectors: one file a family, a pure parser from bytes to numbers and one small reader.
+//!
+//! To change what a family sends, change its file; to add one, add its file and a line to [`FAMILIES`],
+//! whose order is the order in the post.
+
+pub mod cpu;
+mod cpufreq;
+mod disk;
+mod exclude;
+mod filesystem;
+mod load;
+mod memory;
+mod network;
+mod points;
+mod process;
+mod statvfs;
+mod swap;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use agent::clock::Clock;
+use agent::post::Datapoint;
+
+use crate::host::{HostError, HostRoot};
+pub use exclude::{Exclude, Pattern};
+use points::Points;
+pub(crate) use statvfs::Askers;
+
+/// What a collector may look at.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) host: &'a HostRoot,
+    pub(crate) exclude: &'a Exclude,
+    pub(crate) askers: &'a Askers,
+    /// The cpu times at the start of the polling interval; none right after the start of the spoke.
+    pub(crate) before: Option<&'a cpu::Times>,
+}
+
+/// One collector.
+struct Family {
+    /// Its name: of its file, and in metrics and log.
+    name: &'static str,
+    collect: fn(&Context<'_>, &mut Points) -> Result<(), HostError>,
+}
+
+/// All collectors, in the order of the post.
+const FAMILIES: [Family; 11] = [
+    Family { name: "process", collect: process::collect },
+    Family { name: "load", collect: load::collect },
+    Family { name: "cpufreq", collect: cpufreq::collect },
+    Family { name: "cpu_percent", collect: cpu::collect_percent },
+    Family { name: "cpu_times", collect: cpu::collect_times },
+    Family { name: "cpu_stats", collect: cpu::collect_stats },
+    Family { name: "memory", collect: memory::collect },
+    Family { name: "swap", collect: swap::collect },
+    Family { name: "filesystem", collect: filesystem::collect },
+    Family { name: "disk", collect: disk::collect },
+    Family { name: "network", collect: network::collect },
+];
+
+/// What reading the host once brought.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// The datapoints, in the order of the post.
+    pub(crate) datapoints: Vec<Datapoint>,
+    /// How each collector fared.
+    pub(crate) readings: Vec<Reading>,
+    /// What is left out, and why: a collector, or one instance of it.
+    pub(crate) left_out: BTreeMap<String, String>,
+}
+
+/// How a collector fared.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Its name.
+    pub(crate) collector: &'static str,
+    /// Whether its datapoints are in the post.
+    pub(crate) success: bool,
+    /// How long it took.
+    pub(crate) duration: Duration,
+}
+
+/// Runs every collector. One that fails costs its own datapoints alone.
+pub(crate) fn all(context: &Context<'_>, clock: Clock) -> Round {
+    let mut round = Round { datapoints: Vec::new(), readings: Vec::new(), left_out: BTreeMap::new() };
+    for family in &FAMILIES {
+        let started = Instant::now();
+        let mut points = Points::at(clock.now_ms());
+        let result = (family.collect)(context, &mut points);
+        round.readings.push(Reading {
+            collector: family.name,
+            success: result.is_ok(),
+            duration: started.elapsed(),
+        });
+        match result {
+            Ok(()) => {
+                round.datapoints.append(&mut points.datapoints);
+                round.left_out.append(&mut points.left_out);
+            }
+            Err(error) => {
+                round.left_out.insert(format!("collector {}", family.name), chain(&error));
+            }
+        }
+    }
+    round
+}
+
+/// An error with its source.
+fn chain(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What interfaces sent and received, from the host's own `net/dev`.
+//!
+//! `<proc>/net` is a link to the reader's network, so the host's first process is looked at.
+
+use agent::post::DataType;
+
+use super::points::Instance;
+use super::{Context, Points, text};
+use crate::host::HostError;
+
+const KEYS: [&str; 8] = [
+    "network_io_bytes_sent",
+    "network_io_bytes_recv",
+    "network_io_packets_sent",
+    "network_io_packets_recv",
+    "network_io_errin",
+    "network_io_errout",
+    "network_io_dropin",
+    "network_io_dropout",
+];
+
+pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
+    let bytes = context.host.read_of_init("net/dev")?;
+    for (name, counts) in text::lines(&bytes).filter_map(parse) {
+        let name = text::printable(name);
+        if context.exclude.network(&name) {
+            continue;
+        }
+        let interface = Instance::trailing("network_io_interface", name);
+        for (key, count) in KEYS.into_iter().zip(counts) {
+            points.of(&interface, key, DataType::Counter, count);
+        }
+    }
+    Ok(())
+}
+
+/// Name and counts in the order of [`KEYS`]; none for the headers and any line of another shape.
+fn parse(line: &[u8]) -> Option<(&[u8], [u64; 8])> {
+    // A name may hold colons (aliases of old), the counts hold none.
+    let colon = line.iter().rposition(|byte| *byte == b':')?;
+    let (name, counts) = line.split_at_checked(colon)?;
+    let counts = text::words(counts.get(1..)?).map(text::number).collect::<Option<Vec<_>>>()?;
+    match *counts.as_slice() {
+        [
+            bytes_recv,
+            packets_recv,
+            errin,
+            dropin,
+            _,
+            _,
+            _,
+            _,
+            bytes_sent,
+            packets_sent,
+            errout,
+            dropout,
+            ..,
+        ] => Some((
+            name.trim_ascii(),
+            [bytes_sent, bytes_recv, packets_sent, packets_recv, errin, errout, dropin, dropout],
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_come_in_the_order_of_the_keys() {
+        let line = b"  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
+        assert_eq!(parse(line), Some((&b"eth0"[..], [9, 1, 10, 2, 3, 11, 4, 12])));
+        let glued = b"eth0:1:100 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
+        assert_eq!(parse(glued).map(|(name, counts)| (name, counts[1])), Some((&b"eth0:1"[..], 100)));
+    }
+
+    #[test]
+    fn headers_and_odd_lines_are_passed_over() {
+        for odd in [
+            &b"Inter-|   Receive                                                |  Transmit"[..],
+            b" face |bytes    packets errs drop fifo frame compressed multicast|bytes",
+            b"eth0: 1 2 3",
+            b"eth0: a 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16",
+            b"",
+        ] {
+            assert_eq!(parse(odd), None);
+        }
+    }
+}

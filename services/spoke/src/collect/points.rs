@@ -1,0 +1,67 @@
+//! Where collectors put what they read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent::clock::Millis;
+use agent::post::{DataType, Datapoint, Number, Pair, Series};
+
+/// The datapoints of one collector, all read at the same time.
+#[derive(Debug)]
+pub(super) struct Points {
+    timestamp_ms: Millis,
+    pub(super) datapoints: Vec<Datapoint>,
+    /// Instances that are left out, and why.
+    pub(super) left_out: BTreeMap<String, String>,
+}
+
+/// Which one of several a value belongs to: a partition, a disk, an interface.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Instance {
+    leading: Arc<[Pair]>,
+    trailing: Arc<[Pair]>,
+}
+
+impl Instance {
+    /// An instance whose metadata stands before the host's.
+    pub(super) fn leading(pairs: impl Into<Arc<[Pair]>>) -> Self {
+        Self { leading: pairs.into(), ..Self::default() }
+    }
+
+    /// An instance whose metadata stands behind the host's.
+    pub(super) fn trailing(key: &'static str, value: String) -> Self {
+        Self { trailing: [(key, value)].into(), ..Self::default() }
+    }
+}
+
+impl Points {
+    pub(super) fn at(timestamp_ms: Millis) -> Self {
+        Self { timestamp_ms, datapoints: Vec::new(), left_out: BTreeMap::new() }
+    }
+
+    /// A value of the host as a whole.
+    pub(super) fn host(&mut self, key: &'static str, data_type: DataType, value: impl Into<Number>) {
+        self.of(&Instance::default(), key, data_type, value);
+    }
+
+    /// A value of one instance.
+    pub(super) fn of(
+        &mut self,
+        instance: &Instance,
+        key: &'static str,
+        data_type: DataType,
+        value: impl Into<Number>,
+    ) {
+        let Instance { leading, trailing } = instance.clone();
+        self.datapoints.push(Datapoint {
+            series: Series { key, data_type, leading, trailing },
+            value: value.into(),
+            timestamp_ms: self.timestamp_ms,
+        });
+    }
+
+    /// Notes an instance that cannot be read.
+    pub(super) fn leave_out(&mut self, what: String, reason: String) {
+        self.left_out.insert(what, reason);
+    }
+}

@@ -1,0 +1,318 @@
+//! Asking how full a mount is without ever waiting for one that hangs.
+//!
+//! statvfs on a dead NFS server or a hung FUSE mount does not return. So the asking is done by few threads:
+//! one asks for all mounts in turn; where it does not come back from one within the limit, that mount is
+//! left to it, and another thread goes on with the next. A mount that a thread hangs on is not asked for
+//! again before that thread is back, so it never holds a second one; then it is asked for as any other.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::StatVfs;
+
+/// How long one mount is waited for.
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// Threads, of which each may be lost to a mount that hangs.
+const MOST_THREADS: usize = 8;
+
+/// A thread only calls statvfs.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// What is known of one mount.
+pub(super) enum Answer {
+    /// It answered.
+    Usage(StatVfs),
+    /// It refused.
+    Refused(io::Error),
+    /// It does not answer.
+    Hangs,
+    /// It was not asked: every thread hangs on another mount.
+    NotAsked,
+}
+
+type Ask = fn(&Path) -> io::Result<StatVfs>;
+
+/// The threads and what they hang on.
+#[derive(Debug)]
+pub(crate) struct Askers {
+    shared: Arc<Shared>,
+    ask: Ask,
+    /// Held while mounts are asked: who asks meanwhile would lose a second thread to the same mount.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    threads: usize,
+    /// How to reach the threads that wait for a job; a thread whose entry is gone ends.
+    idle: Vec<Sender<Job>>,
+    closed: bool,
+    hanging: HashSet<PathBuf>,
+}
+
+impl Shared {
+    /// The lock guards plain assignments: a holder that panicked cannot have left them half done.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Some mounts that are asked for in turn by one thread.
+struct Job {
+    paths: Vec<PathBuf>,
+    /// Set once the asker goes on without this thread. Held while an answer is sent, so that both agree on
+    /// the mount at which they parted.
+    given_up: Arc<Mutex<bool>>,
+    answers: Sender<io::Result<StatVfs>>,
+}
+
+impl Default for Askers {
+    fn default() -> Self {
+        Self::with(|path| rustix::fs::statvfs(path).map_err(io::Error::from))
+    }
+}
+
+impl Askers {
+    fn with(ask: Ask) -> Self {
+        Self { shared: Arc::default(), ask, turn: Mutex::default() }
+    }
+
+    /// Asks for all of them; the answers stand in the order of the paths. Waits at most the limit for each
+    /// mount that newly hangs, and not at all for one that hangs already.
+    pub(super) fn ask(&self, paths: &[PathBuf]) -> Vec<Answer> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(paths.len());
+        let mut to_ask = Vec::new();
+        {
+            let state = self.shared.lock();
+            for (at, path) in paths.iter().enumerate() {
+                let hangs = state.hanging.contains(path);
+                answers.push(hangs.then_some(Answer::Hangs));
+                if !hangs {
+                    to_ask.push(at);
+                }
+            }
+        }
+        let mut rest = to_ask.as_slice();
+        while !rest.is_empty() {
+            let asked: Vec<PathBuf> = rest.iter().filter_map(|at| paths.get(*at).cloned()).collect();
+            let Some(found) = self.ask_by_one_thread(&asked) else { break };
+            let (done, left) = rest.split_at(found.len().min(rest.len()));
+            for (at, answer) in done.iter().zip(found) {
+                if let Some(place) = answers.get_mut(*at) {
+                    *place = Some(answer);
+                }
+            }
+            rest = left;
+        }
+        answers.into_iter().map(|answer| answer.unwrap_or(Answer::NotAsked)).collect()
+    }
+
+    /// Has one thread ask for as many as it comes back from, and one more on which it hangs. None where
+    /// there is no thread to be had.
+    fn ask_by_one_thread(&self, paths: &[PathBuf]) -> Option<Vec<Answer>> {
+        let (sender, receiver) = channel();
+        let given_up = Arc::new(Mutex::new(false));
+        let wanted = paths.len();
+        self.hand_out(Job { paths: paths.to_vec(), given_up: Arc::clone(&given_up), answers: sender })?;
+        let mut found = Vec::with_capacity(wanted);
+        while found.len() < wanted {
+            match receiver.recv_timeout(LIMIT) {
+                Ok(answer) => found.push(answer.map_or_else(Answer::Refused, Answer::Usage)),
+                Err(RecvTimeoutError::Disconnected) => return Some(found),
+                Err(RecvTimeoutError::Timeout) => {
+                    let mut given_up = given_up.lock().unwrap_or_else(PoisonError::into_inner);
+                    // It may have come back just now.
+                    if let Ok(answer) = receiver.try_recv() {
+                        found.push(answer.map_or_else(Answer::Refused, Answer::Usage));
+                        continue;
+                    }
+                    *given_up = true;
+                    if let Some(path) = paths.get(found.len()) {
+                        self.shared.lock().hanging.insert(path.clone());
+                    }
+                    found.push(Answer::Hangs);
+                    return Some(found);
+                }
+            }
+        }
+        Some(found)
+    }
+
+    fn hand_out(&self, mut job: Job) -> Option<()> {
+        loop {
+            let mut state = self.shared.lock();
+            let Some(idle) = state.idle.pop() else {
+                if state.threads >= MOST_THREADS {
+                    return None;
+                }
+                state.threads += 1;
+                break;
+            };
+            drop(state);
+            match idle.send(job) {
+                Ok(()) => return Some(()),
+                Err(returned) => job = returned.0,
+            }
+        }
+        let (shared, ask) = (Arc::clone(&self.shared), self.ask);
+        let thread = std::thread::Builder::new().name("statvfs".to_owned()).stack_size(STACK_BYTES);
+        if let Err(error) = thread.spawn(move || work(&shared, ask, job)) {
+            self.shared.lock().threads -= 1;
+            tracing::warn!(%error, "failed to start a thread that asks how full partitions are");
+            return None;
+        }
+        Some(())
+    }
+}
+
+impl Drop for Askers {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.idle.clear();
+    }
+}
+
+impl State {
+    fn offer(&mut self, idle: Option<Sender<Job>>) {
+        if !self.closed {
+            self.idle.extend(idle);
+        }
+    }
+}
+
+/// A thread's life: one job after the other.
+fn work(shared: &Shared, ask: Ask, first: Job) {
+    let mut job = first;
+    loop {
+        let (sender, next) = channel();
+        do_job(shared, ask, &job, sender);
+        match next.recv() {
+            Ok(another) => job = another,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Asks in turn, and offers the thread for the next job before the last answer is out: whoever asks again at
+/// once finds it idle, and no second one is started.
+fn do_job(shared: &Shared, ask: Ask, job: &Job, idle: Sender<Job>) {
+    let last = job.paths.len().saturating_sub(1);
+    let mut idle = Some(idle);
+    for (at, path) in job.paths.iter().enumerate() {
+        let answer = ask(path);
+        let given_up = job.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if *given_up {
+            // The asker noted this mount as hanging; it is back.
+            shared.lock().hanging.remove(path);
+            break;
+        }
+        if at == last {
+            shared.lock().offer(idle.take());
+        }
+        // Nobody waits any more only if the asker is gone with the program.
+        let _ = job.answers.send(answer);
+    }
+    shared.lock().offer(idle);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    static HOLD: AtomicBool = AtomicBool::new(true);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Hangs on every path named `hang...` until released.
+    fn ask(path: &Path) -> io::Result<StatVfs> {
+        if path.to_string_lossy().contains("hang") {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            while HOLD.load(Ordering::SeqCst) {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+        Ok(rustix::fs::statvfs("/")?)
+    }
+
+    fn paths(names: &[&str]) -> Vec<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    fn shape(answers: &[Answer]) -> String {
+        let letter = |answer: &Answer| match answer {
+            Answer::Usage(_) => 'u',
+            Answer::Refused(_) => 'r',
+            Answer::Hangs => 'h',
+            Answer::NotAsked => 'n',
+        };
+        answers.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn a_mount_that_hangs_costs_the_limit_once_and_one_thread() {
+        let askers = Askers::with(ask);
+        let all = paths(&["a", "hang 1", "b", "hang 2", "c"]);
+        let started = Instant::now();
+        assert_eq!(shape(&askers.ask(&all)), "uhuhu");
+        assert!(started.elapsed() >= 2 * LIMIT);
+        let started = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(shape(&askers.ask(&all)), "uhuhu");
+        }
+        assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+        assert_eq!((askers.shared.lock().threads, ASKED.load(Ordering::SeqCst)), (3, 2));
+
+        HOLD.store(false, Ordering::SeqCst);
+        let limit = Instant::now() + Duration::from_secs(10);
+        while shape(&askers.ask(&all)) != "uuuuu" {
+            assert!(Instant::now() < limit, "the mounts are back, and nobody asks for them");
+        }
+        assert_eq!(askers.shared.lock().threads, 3);
+    }
+
+    #[test]
+    fn who_asks_meanwhile_loses_no_second_thread() {
+        static HELD: AtomicUsize = AtomicUsize::new(0);
+        fn hang(path: &Path) -> io::Result<StatVfs> {
+            if path == Path::new("hang") {
+                HELD.fetch_add(1, Ordering::SeqCst);
+                std::thread::park();
+            }
+            Ok(rustix::fs::statvfs("/")?)
+        }
+        let askers = Askers::with(hang);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(shape(&askers.ask(&paths(&["a", "hang"]))), "uh"));
+            }
+        });
+        assert_eq!((HELD.load(Ordering::SeqCst), askers.shared.lock().threads), (1, 2));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_told_apart() {
+        let askers = Askers::default();
+        assert_eq!(shape(&askers.ask(&paths(&["/", "/no such folder", "/proc"]))), "uru");
+        assert_eq!(shape(&askers.ask(&[])), "");
+        assert_eq!(askers.shared.lock().threads, 1);
+    }
+
+    #[test]
+    fn without_a_thread_nothing_is_asked_and_nobody_waits() {
+        let askers = Askers::default();
+        askers.shared.lock().threads = MOST_THREADS;
+        assert_eq!(shape(&askers.ask(&paths(&["/", "/proc"]))), "nn");
+    }
+}

@@ -1,0 +1,154 @@
+//! All collectors together, over made-up hosts in good order, with files missing, and with files that hold
+//! anything.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use agent::clock::Clock;
+use proptest::prelude::*;
+use testkit::MadeUpHost;
+
+use super::*;
+
+fn root(host: &MadeUpHost) -> HostRoot {
+    HostRoot::new(Some(host.path("proc")), Some(host.path("sys")), Some(host.path("root")))
+}
+
+fn collect(host: &MadeUpHost) -> Round {
+    let (host, exclude, askers) = (root(host), Exclude::default(), Askers::default());
+    let context = Context { host: &host, exclude: &exclude, askers: &askers, before: None };
+    all(&context, Clock::system())
+}
+
+fn keys(round: &Round) -> BTreeSet<&'static str> {
+    round.datapoints.iter().map(|datapoint| datapoint.series.key).collect()
+}
+
+/// The keys that hang on a file, by how they begin; all that hang on none are there whatever is missing.
+fn needs(file: &str) -> &'static [&'static str] {
+    match file {
+        "proc/stat" => &["cpu_times", "cpu_stats"],
+        "proc/loadavg" => &["load_average"],
+        "proc/meminfo" => &["memory", "swap_memory"],
+        "proc/vmstat" => &["swap_memory"],
+        "proc/diskstats" => &["disk_io"],
+        "proc/cpuinfo" => &["cpu_frequency"],
+        "proc/filesystems" | "proc/1/mounts" => &["disk_partition"],
+        "proc/1/net/dev" => &["network_io"],
+        _ => &[],
+    }
+}
+
+#[test]
+fn a_host_in_good_order_sends_everything() {
+    let host = MadeUpHost::new();
+    let round = collect(&host);
+    assert_eq!(round.left_out, BTreeMap::new());
+    // 5 new ones, 20 of cpu times, 4 of cpu events, 11 of memory, 6 of swap, 4 a partition, 9 a disk, 8 an
+    // interface.
+    assert_eq!(round.datapoints.len(), 5 + 20 + 4 + 11 + 6 + 2 * 4 + 9 + 2 * 8);
+}
+
+#[test]
+fn a_collector_that_fails_costs_its_own_datapoints_alone() {
+    let host = MadeUpHost::new();
+    let whole = collect(&host);
+    for file in MadeUpHost::files() {
+        host.remove(file);
+        let round = collect(&host);
+        let lost: BTreeSet<_> = keys(&whole).difference(&keys(&round)).copied().collect();
+        let expected: BTreeSet<_> = keys(&whole)
+            .into_iter()
+            .filter(|key| needs(file).iter().any(|start| key.starts_with(start)))
+            .collect();
+        assert_eq!(lost, expected, "without {file}");
+        let named = !needs(file).is_empty();
+        assert_eq!(!round.left_out.is_empty(), named, "without {file}: {:?}", round.left_out);
+        host.write(file, MadeUpHost::at_first(file).as_bytes());
+    }
+}
+
+#[test]
+fn a_partition_that_cannot_be_asked_costs_itself_alone() {
+    let host = MadeUpHost::new();
+    std::fs::remove_dir(host.path("root/data")).unwrap();
+    let round = collect(&host);
+    let partitions = round.datapoints.iter().filter(|point| point.series.key.starts_with("disk_partition"));
+    assert_eq!(partitions.count(), 4);
+    assert_eq!(round.left_out.keys().collect::<Vec<_>>(), ["partition /data"]);
+}
+
+/// Anything at all, or the right text with a piece of it replaced by anything.
+fn content(file: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let right = MadeUpHost::at_first(file).as_bytes();
+    let anything = prop::collection::vec(any::<u8>(), 0..200);
+    let odd = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..20),
+        prop::sample::select(vec![
+            &b"18446744073709551616"[..],
+            b"18446744073709551615",
+            b"-1",
+            b"nan",
+            b"1e999",
+            b"\\040",
+            b"\\",
+            b":",
+            b" ",
+            b"\n",
+            b"\0",
+        ])
+        .prop_map(<[u8]>::to_vec),
+    ];
+    let spoilt = (0..=right.len(), 0..=right.len(), odd).prop_map(move |(from, to, odd)| {
+        let (from, to) = (from.min(to), from.max(to));
+        [&right[..from], &odd, &right[to..]].concat()
+    });
+    prop_oneof![1 => anything, 4 => spoilt]
+}
+
+/// The keys of a host in good order.
+static WHOLE: LazyLock<BTreeSet<&str>> = LazyLock::new(|| keys(&collect(&MadeUpHost::new())));
+
+fn any_file() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
+    let files: Vec<_> = MadeUpHost::files().collect();
+    prop::sample::select(files).prop_flat_map(|file| content(file).prop_map(move |bytes| (file, bytes)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn whatever_the_files_hold_nothing_panics_and_what_is_sent_is_sound(
+        files in prop::collection::vec(any_file(), 1..6)
+    ) {
+        let host = MadeUpHost::new();
+        for (file, bytes) in &files {
+            host.write(file, bytes);
+        }
+        let round = collect(&host);
+        for datapoint in &round.datapoints {
+            let finite = match datapoint.value {
+                agent::post::Number::Int(_) => true,
+                agent::post::Number::Float(value) => value.is_finite() && value >= 0.0,
+            };
+            prop_assert!(finite, "{datapoint:?}");
+        }
+        // Only what hangs on a spoilt file can be missing.
+        let spoilt: Vec<_> = files.iter().flat_map(|(file, _)| needs(file)).collect();
+        for key in WHOLE.iter().copied() {
+            let expected = !spoilt.iter().any(|start| key.starts_with(**start));
+            prop_assert!(!expected || keys(&round).contains(key), "{key}");
+        }
+    }
+}
+
+#[test]
+fn long_files_take_no_endless_work() {
+    let host = MadeUpHost::new();
+    host.write("proc/1/mounts", "/dev/x /a\\040b tmpfs rw 0 0\n".repeat(50_000).as_bytes());
+    host.write("proc/stat", format!("cpu 1 2 3 4 {}\n", "5 ".repeat(500_000)).as_bytes());
+    let started = Instant::now();
+    collect(&host);
+    // Linear work takes a tenth of a second; a loop over lines within a loop over lines takes minutes.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}

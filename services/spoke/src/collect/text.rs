@@ -1,0 +1,72 @@
+//! Reading the kernel's text: bytes, since names in it need not be UTF-8.
+
+/// The lines of a file, without their ends.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// The words of a line, between blanks.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// A whole number in decimal digits; none where there is anything else or it does not fit.
+pub fn number(word: &[u8]) -> Option<u64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// The number behind the first line that begins with the word `key`.
+pub fn value_of(bytes: &[u8], key: &[u8]) -> Option<u64> {
+    lines(bytes).find_map(|line| {
+        let mut words = words(line);
+        (words.next() == Some(key)).then(|| words.next().and_then(number))?
+    })
+}
+
+/// Text that can be sent: bytes that are no UTF-8 are written `\xNN`.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Rounds to one decimal as Python's `round` does: by the exact value, a tie to the even digit.
+pub fn one_decimal(value: f64) -> f64 {
+    format!("{value:.1}").parse().unwrap_or(value)
+}
+
+/// `part` of `whole` in percent with one decimal; 0 where there is no whole.
+#[allow(clippy::cast_precision_loss, reason = "the original's own arithmetic, in floats")]
+pub fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { one_decimal(part as f64 / whole as f64 * 100.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_bytes_are_written_out() {
+        assert_eq!(printable(b"/mnt/\xff\xc3\xa4\xc3"), "/mnt/\\xff\u{e4}\\xc3");
+    }
+
+    #[test]
+    fn rounding_is_pythons() {
+        for (value, rounded) in [(6.25, 6.2), (6.35, 6.3), (0.05, 0.1), (99.95, 100.0), (12.0, 12.0)] {
+            assert_eq!(one_decimal(value).to_bits(), f64::to_bits(rounded), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_a_whole_word() {
+        let bytes = b"intrusive 1\nintr 2 3\n";
+        assert_eq!(value_of(bytes, b"intr"), Some(2));
+        assert_eq!(value_of(bytes, b"int"), None);
+        assert_eq!(value_of(b"intr -4\n", b"intr"), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! Where the host is: its `/proc`, `/sys` and `/`, each of which may be mounted elsewhere.
+//!
+//! Passed in as a value, never global: a made-up host is a folder, and from within a container the real one
+//! is `/host/proc` and so on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The three places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRoot {
+    /// The host's `/proc`.
+    pub proc: PathBuf,
+    /// The host's `/sys`.
+    pub sys: PathBuf,
+    /// The host's `/`.
+    pub root: PathBuf,
+    /// Whether `proc` was given. Then there is no falling back to this process' own view: a wrong number
+    /// is worse than none.
+    pub given: bool,
+}
+
+/// A file of the host that cannot be read, or does not say what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// It cannot be read.
+    #[error("{}: failed to read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It lacks something.
+    #[error("{}: no {what} in it", path.display())]
+    Lacks {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+}
+
+impl HostError {
+    /// Whether there is no such file.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl HostRoot {
+    /// The host as seen from this process, but for the places that are given.
+    pub fn new(proc: Option<PathBuf>, sys: Option<PathBuf>, root: Option<PathBuf>) -> Self {
+        Self {
+            given: proc.is_some(),
+            proc: proc.unwrap_or_else(|| "/proc".into()),
+            sys: sys.unwrap_or_else(|| "/sys".into()),
+            root: root.unwrap_or_else(|| "/".into()),
+        }
+    }
+
+    /// Reads `<proc>/<file>`.
+    ///
+    /// # Errors
+    /// [`HostError::Read`].
+    pub fn read_proc(&self, file: &str) -> Result<Vec<u8>, HostError> {
+        read(self.proc.join(file))
+    }
+
+    /// Reads `<sys>/<file>`.
+    ///
+    /// # Errors
+    /// [`HostError::Read`].
+    pub fn read_sys(&self, file: &str) -> Result<Vec<u8>, HostError> {
+        read(self.sys.join(file))
+    }
+
+    /// Reads `<proc>/1/<file>`: what the host's first process sees is the host's. On a bare host whose
+    /// first process may not be looked at (hidepid), this process sees the same.
+    ///
+    /// # Errors
+    /// [`HostError::Read`].
+    pub fn read_of_init(&self, file: &str) -> Result<Vec<u8>, HostError> {
+        let of_init = read(self.proc.join("1").join(file));
+        if of_init.is_err() && !self.given {
+            return read(self.proc.join("self").join(file));
+        }
+        of_init
+    }
+
+    /// The place below the host's `/` of an absolute path on the host.
+    pub fn path(&self, absolute: &Path) -> PathBuf {
+        self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+
+    /// An error for a file below `<proc>` that lacks `what`.
+    pub fn lacks(&self, file: &str, what: &'static str) -> HostError {
+        HostError::Lacks { path: self.proc.join(file), what }
+    }
+}
+
+fn read(path: PathBuf) -> Result<Vec<u8>, HostError> {
+    std::fs::read(&path).map_err(|source| HostError::Read { path, source })
+}

@@ -1,0 +1,83 @@
+//! What the spoke serves.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use agent::http::answer::{self, Answer};
+use agent::http::health::common_page;
+use percent_encoding::percent_decode_str;
+use warp::Filter;
+use warp::http::Method;
+use warp::path::FullPath;
+
+use crate::page;
+use crate::spoke::{LONGEST_INTERVAL_S, Spoke};
+
+/// The path of the post, as far as the interval.
+const POST: &str = "/pattoo-agent-os/";
+
+/// All pages of the spoke.
+pub fn routes(
+    spoke: Arc<Spoke>,
+) -> impl Filter<Extract = (Answer,), Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
+    warp::method().and(warp::path::full()).then(move |method: Method, path: FullPath| {
+        let spoke = Arc::clone(&spoke);
+        async move { page_of(spoke, &method, &path).await }
+    })
+}
+
+async fn page_of(spoke: Arc<Spoke>, method: &Method, path: &FullPath) -> Answer {
+    // The original's framework compares paths decoded: /pattoo-agent-os/%33%30%30 is 300.
+    let Ok(path) = percent_decode_str(path.as_str()).decode_utf8() else { return answer::not_found() };
+    if let Some(answer) = common_page(method, &path, &spoke.health, spoke.registry()) {
+        return answer;
+    }
+    if path == "/" {
+        return answer::reading(method, || answer::html(200, page::render(&spoke)));
+    }
+    match path.strip_prefix(POST).and_then(interval) {
+        Some(interval_s) => answer::reading_later(method, post(spoke, interval_s)).await,
+        None => answer::not_found(),
+    }
+}
+
+/// The seconds that the rest of the path names: decimal digits, a year at most.
+fn interval(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let significant = text.trim_start_matches('0');
+    let seconds = if significant.is_empty() { 0 } else { significant.parse().ok()? };
+    (digits && seconds <= LONGEST_INTERVAL_S).then_some(seconds)
+}
+
+async fn post(spoke: Arc<Spoke>, interval_s: u64) -> Answer {
+    let answers = spoke.metrics.answers.clone();
+    // Reading the host may wait for a disk; that must not hold the pages that tell whether we live.
+    let body = tokio::task::spawn_blocking(move || spoke.post(interval_s)).await;
+    let answer = match body {
+        Ok(Ok(body)) => answer::json(200, body),
+        Ok(Err(error)) => answer::text(500, format!("{error:#}\n")),
+        Err(error) => {
+            tracing::error!(%error, "reading the host ended unexpectedly");
+            answer::text(500, "reading the host ended unexpectedly; the log says more\n")
+        }
+    };
+    answers.with_label_values(&[answer.status().as_str()]).inc();
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_decimal_digits_up_to_a_year() {
+        for (text, seconds) in [("300", 300), ("0300", 300), ("0", 0), ("00", 0), ("31536000", 31_536_000)] {
+            assert_eq!(interval(text), Some(seconds), "{text:?}");
+        }
+        let digits = "9".repeat(1000);
+        for text in ["", "abc", "-5", "+5", "300.5", "300/", " 300", "31536001", "٣٠٠", &digits] {
+            assert_eq!(interval(text), None, "{text:?}");
+        }
+        assert_eq!(interval(&format!("{}300", "0".repeat(1000))), Some(300));
+    }
+}

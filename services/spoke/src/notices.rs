@@ -1,0 +1,30 @@
+//! Logs a change once: what begins to fail, and what works again.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// What fails now, by name, each with its reason.
+#[derive(Debug, Default)]
+pub(crate) struct Notices(Mutex<BTreeMap<String, String>>);
+
+impl Notices {
+    /// Takes what fails in this round and logs what differs from the last one.
+    pub(crate) fn update(&self, failing: BTreeMap<String, String>) {
+        // The lock guards plain assignments: a holder that panicked cannot have left them half done.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (what, reason) in &failing {
+            if known.get(what) != Some(reason) {
+                tracing::warn!(%what, %reason, "left out of the post");
+            }
+        }
+        for what in known.keys().filter(|what| !failing.contains_key(*what)) {
+            tracing::info!(%what, "in the post again");
+        }
+        *known = failing;
+    }
+
+    /// What fails now.
+    pub(crate) fn now(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,202 @@
+//! The spoke itself: reads its host when it is asked, and every ten seconds what percentages need.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use agent::clock::Clock;
+use agent::http::health::Health;
+use agent::identity::AgentId;
+use agent::post::Writer;
+use agent::shutdown::Stop;
+use anyhow::Context;
+use prometheus::Registry;
+use tokio::time::MissedTickBehavior;
+
+use crate::collect::{self, Askers, Context as Collecting, Exclude, cpu};
+use crate::host::HostRoot;
+use crate::hostname::{self, Told};
+use crate::identity::HostIdentity;
+use crate::metrics::Metrics;
+use crate::notices::Notices;
+use crate::ring::{self, Ring};
+use crate::settings::Settings;
+
+/// The longest interval that is answered, a year in seconds.
+pub const LONGEST_INTERVAL_S: u64 = 31_536_000;
+
+/// The spoke.
+#[derive(Debug)]
+pub struct Spoke {
+    /// Whether it is ready.
+    pub health: Health,
+    pub(crate) host: HostRoot,
+    pub(crate) agent_id: AgentId,
+    pub(crate) notices: Notices,
+    pub(crate) metrics: Metrics,
+    identity: HostIdentity,
+    hostname: Mutex<Told>,
+    exclude: Exclude,
+    askers: Askers,
+    clock: Clock,
+    started: Instant,
+    ring: Mutex<Ring<cpu::Times>>,
+    writer: Mutex<Writer>,
+}
+
+impl Spoke {
+    /// A spoke that writes nothing to disk, for `--once` and `--compare`.
+    ///
+    /// # Errors
+    /// The kept agent_id cannot be read.
+    pub fn new(settings: &Settings, hostname: Told) -> anyhow::Result<Self> {
+        let identity = HostIdentity::find(settings);
+        let agent_id = identity.agent_id(settings).find()?;
+        Self::with(settings, hostname, identity, agent_id)
+    }
+
+    /// A spoke that keeps a new agent_id on disk and knows the cpu times of its start.
+    ///
+    /// # Errors
+    /// As [`Spoke::new`].
+    pub fn keeping_identity(settings: &Settings, hostname: Told) -> anyhow::Result<Self> {
+        let identity = HostIdentity::find(settings);
+        let agent_id = identity.agent_id(settings).find_and_keep()?;
+        tracing::info!(hostname = %hostname.value, origin = hostname.origin,
+            processor = %identity.processor.value, "host");
+        let spoke = Self::with(settings, hostname, identity, agent_id)?;
+        spoke.sample();
+        Ok(spoke)
+    }
+
+    fn with(
+        settings: &Settings,
+        hostname: Told,
+        identity: HostIdentity,
+        agent_id: AgentId,
+    ) -> anyhow::Result<Self> {
+        let host = settings.host.clone();
+        let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host));
+        Ok(Self {
+            health: Health::starting(),
+            host,
+            agent_id,
+            notices: Notices::default(),
+            metrics: Metrics::new().context("failed to make the metrics")?,
+            identity,
+            hostname: Mutex::new(hostname),
+            exclude: settings.exclude.clone(),
+            askers: Askers::default(),
+            clock: Clock::system(),
+            started: Instant::now(),
+            ring: Mutex::default(),
+            writer: Mutex::new(writer),
+        })
+    }
+
+    /// The host's name as it is sent now.
+    pub fn hostname(&self) -> String {
+        lock(&self.hostname).value.clone()
+    }
+
+    /// Reads the host and writes the post for an interval of that many seconds; for 0 the host is not read.
+    ///
+    /// # Errors
+    /// The post cannot be written, which values as they are do not bring about.
+    pub fn post(&self, interval_s: u64) -> anyhow::Result<Vec<u8>> {
+        let datapoints =
+            if interval_s == 0 { Vec::new() } else { self.collect(Duration::from_secs(interval_s)) };
+        let sender = self.identity.sender(&self.agent_id.id, &self.hostname(), &self.host);
+        let mut writer = lock(&self.writer);
+        writer.set_sender(sender);
+        writer.write(interval_s, self.clock.now_ms(), &datapoints).context("failed to write the post")
+    }
+
+    fn collect(&self, interval: Duration) -> Vec<agent::post::Datapoint> {
+        let before = lock(&self.ring).before(self.started.elapsed(), interval).cloned();
+        let context = Collecting {
+            host: &self.host,
+            exclude: &self.exclude,
+            askers: &self.askers,
+            before: before.as_ref(),
+        };
+        let round = collect::all(&context, self.clock);
+        for reading in &round.readings {
+            self.metrics.collected(reading.collector, reading.success, reading.duration);
+        }
+        self.metrics.collections.inc();
+        self.metrics.datapoints.set(i64::try_from(round.datapoints.len()).unwrap_or(i64::MAX));
+        self.notices.update(round.left_out);
+        round.datapoints
+    }
+
+    /// Takes one sample for the percentages.
+    fn sample(&self) {
+        // Where it cannot be read, the next post says so; here there is nothing to keep.
+        if let Ok(times) = cpu::read_times(&self.host) {
+            lock(&self.ring).push(self.started.elapsed(), times);
+            self.metrics.samples.inc();
+        }
+    }
+
+    /// Takes a sample every ten seconds until `stop`.
+    pub fn sample_until(self: Arc<Self>, mut stop: Stop) {
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(ring::STEP);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks.tick().await; // the first is at once, and that sample is taken
+            loop {
+                tokio::select! {
+                    () = stop.wait() => break,
+                    _ = ticks.tick() => {
+                        let spoke = Arc::clone(&self);
+                        // A reading that panicked would have said so; the next comes in ten seconds.
+                        let _ = tokio::task::spawn_blocking(move || spoke.sample()).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Asks for the host's name until files or DNS answer, and keeps the answer. Does nothing where the name
+    /// is configured.
+    pub fn follow_hostname(self: Arc<Self>, settings: Settings, mut stop: Stop) {
+        if settings.hostname.is_some() {
+            return;
+        }
+        tokio::spawn(async move {
+            loop {
+                let answered = tokio::select! {
+                    () = stop.wait() => return,
+                    answered = hostname::ask() => answered,
+                };
+                if let Some(name) = answered {
+                    hostname::keep(&settings, &name);
+                    self.take_hostname(name);
+                    return;
+                }
+                tokio::select! {
+                    () = stop.wait() => return,
+                    () = tokio::time::sleep(hostname::ASK_AGAIN) => {}
+                }
+            }
+        });
+    }
+
+    fn take_hostname(&self, name: String) {
+        let mut known = lock(&self.hostname);
+        if known.value != name {
+            tracing::warn!(was = %known.value, is = %name,
+                "the host's name changed, and every series with it; set hostname to keep one");
+            *known = Told { value: name, origin: "files and DNS" };
+        }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.metrics.registry
+    }
+}
+
+/// The state behind these locks is replaced whole: a holder that panicked cannot have left it half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
