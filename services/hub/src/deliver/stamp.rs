@@ -1,0 +1,28 @@
+//! When a post was made: the latest of `pattoo_agent_timestamp` and its datapoints' `pattoo_timestamp`.
+
+use std::time::Duration;
+
+use super::clocks::Stamp;
+use crate::check;
+
+/// The stamp of a post that passed the check when it was taken. One that an earlier version took and this one
+/// would not goes up as it is: it was promised.
+pub(super) fn stamp(body: &[u8]) -> Stamp {
+    match check::check(body) {
+        Ok(post) => Stamp { ms: post.stamp, interval: Duration::from_millis(post.interval) },
+        Err(_) => Stamp::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_tells_the_stamp() {
+        let now = testkit::post::now_ms();
+        let body = testkit::post::post("a", now, 0);
+        assert_eq!(stamp(&body).ms, now);
+        assert_eq!(stamp(b"{}"), Stamp::default());
+    }
+}

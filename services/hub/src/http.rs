@@ -1,0 +1,61 @@
+//! What the hub answers over HTTP: health, metrics, a page for people, and the agent API where it receives.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use agent::http::answer::{self, Answer};
+use agent::http::health::{self, Health};
+use bytes::Buf;
+use futures_util::Stream;
+use warp::Filter;
+use warp::http::{HeaderMap, Method};
+
+use crate::metrics::Metrics;
+use crate::pages::Overview;
+use crate::receive::Receiver;
+
+/// What the routes answer from.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) overview: Overview,
+    pub(crate) receiver: Option<Receiver>,
+}
+
+/// Every route of the hub.
+pub(crate) fn routes(
+    served: Arc<Served>,
+) -> impl Filter<Extract = (Answer,), Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method: Method, path: warp::path::FullPath, headers: HeaderMap, body| {
+            let served = served.clone();
+            async move { served.answer(&method, path.as_str(), &headers, body).await }
+        })
+        .or_else(|_| async { Ok((answer::text(500, "failed to read the request\n"),)) })
+}
+
+impl Served {
+    async fn answer<B: Buf>(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Answer {
+        if let Some(page) = health::common_page(method, path, &self.health, &self.metrics.registry) {
+            return page;
+        }
+        if path == "/" {
+            return answer::reading(method, || answer::html(200, self.overview.page()));
+        }
+        let received = match &self.receiver {
+            Some(receiver) => receiver.answer(method, path, headers, body).await,
+            None => None,
+        };
+        received.unwrap_or_else(answer::not_found)
+    }
+}

@@ -1,0 +1,73 @@
+//! Where bodies enter, polled and received alike: into the store, or set aside.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::check::{Post, Reason};
+use crate::metrics::{From, Metrics};
+use crate::quarantine::Quarantine;
+use crate::rarely::Rarely;
+use crate::store::Store;
+
+/// The entrance. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    store: Store,
+    quarantine: Quarantine,
+    metrics: Metrics,
+    setting_aside: Arc<Rarely>,
+    failing: Arc<Rarely>,
+    empty: Arc<Rarely>,
+}
+
+impl Intake {
+    /// The entrance to `store` and `quarantine`.
+    pub fn new(store: Store, quarantine: Quarantine, metrics: Metrics) -> Self {
+        let (setting_aside, failing, empty) = Default::default();
+        Self { store, quarantine, metrics, setting_aside, failing, empty }
+    }
+
+    /// Takes a post. It is safe on disk when this returns; one without a datapoint that the server takes is
+    /// counted and goes nowhere, since the server would never get rid of it.
+    ///
+    /// # Errors
+    /// It could not be written and is not taken.
+    pub async fn keep(&self, post: &Post, body: Bytes, from: From) -> io::Result<()> {
+        if post.datapoints == 0 {
+            self.metrics.empty(post);
+            if let Some(posts) = self.empty.count() {
+                tracing::warn!(
+                    posts,
+                    agent_id = post.agent_id,
+                    "no datapoint that the server takes; left out"
+                );
+            }
+            return Ok(());
+        }
+        self.store.append(&post.agent_id, body).await?;
+        self.metrics.taken(from);
+        self.metrics.datapoints(post);
+        Ok(())
+    }
+
+    /// Sets aside a body that is no post or would do harm. It is safe on disk when this returns.
+    ///
+    /// # Errors
+    /// It could not be written and is not taken.
+    pub async fn set_aside(&self, body: Bytes, reason: Reason, from: From) -> io::Result<()> {
+        self.quarantine.put(body, reason, None).await.inspect_err(|error| {
+            self.metrics.store_errors.inc();
+            if let Some(bodies) = self.failing.count() {
+                tracing::error!(bodies, %error, "failed to set bodies aside");
+            }
+        })?;
+        self.metrics.taken(from);
+        self.metrics.quarantined(reason);
+        if let Some(bodies) = self.setting_aside.count() {
+            tracing::warn!(bodies, reason = reason.label(), "{reason}; set aside in quarantine");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! `pattoo_agent_os_hubd`: the life cycle of the hub, in order.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::config::Configuration;
+use agent::control::{self, Actions, More, Running};
+use agent::{http, shutdown};
+use hub::hub::Hub;
+use hub::settings::Settings;
+use tokio::runtime::Builder;
+
+/// Polling and delivering mostly wait; two threads serve thousands of targets.
+const THREADS: usize = 2;
+
+/// What a thread that hangs in the file system may still hold up the end.
+const LAST_THREADS: Duration = Duration::from_millis(200);
+
+const MORE: &[More] = &[More {
+    name: "queue",
+    value: "COMMAND",
+    about: "Look at what waits and what was set aside: list | verify | purge LANE ... | requeue FILE ...",
+    flag: Some(("anyway", "With --queue requeue: also where the server would drop the post.")),
+    lenient: false,
+    act: hub::queue::main,
+}];
+
+fn main() -> ExitCode {
+    control::main(&hub::PROGRAM, &Actions { judge, check, once, run, more: MORE })
+}
+
+fn judge(configuration: &Configuration) -> anyhow::Result<()> {
+    let settings = Settings::read(configuration)?;
+    settings.identity().find()?;
+    // In the foreground, too: without a place for posts there is no hub.
+    Ok(configuration.check_directory("cache_directory", &settings.pattoo.cache_directory)?)
+}
+
+fn check(configuration: &Configuration) -> anyhow::Result<String> {
+    Ok(Settings::read(configuration)?.report()?)
+}
+
+fn once(configuration: &Configuration) -> anyhow::Result<()> {
+    let settings = Settings::read(configuration)?;
+    Builder::new_current_thread().enable_all().build()?.block_on(hub::once::once(&settings))
+}
+
+fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<()> {
+    let settings = Settings::read(configuration)?;
+    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    let ended = runtime.block_on(live(settings, running));
+    runtime.shutdown_timeout(LAST_THREADS);
+    ended
+}
+
+async fn live(settings: Settings, running: &mut Running) -> anyhow::Result<()> {
+    let mut stop = shutdown::on_signals()?;
+    let agent_id = settings.identity().find_and_keep()?.id;
+    let (listener, address) = http::bind(settings.listen)?;
+    let hub = Hub::open(settings, agent_id).await?;
+    let work = hub.start(listener)?;
+    running.listening(address);
+    stop.wait().await;
+    work.drain().await;
+    Ok(())
+}

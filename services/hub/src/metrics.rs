@@ -1,0 +1,261 @@
+//! What the hub counts.
+//!
+//! The books, once nothing is in motion: posts_taken_total + posts_found_total = posts_delivered_total +
+//! posts_waiting + posts_quarantined_total + posts_dropped_total. A body that is set aside counts as taken as
+//! well: from then on the hub answers for it. What does not enter the books: a body that a sender was refused,
+//! and a post without any datapoint that the server takes (posts_empty_total), which goes nowhere.
+
+use agent::metrics;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
+
+use crate::PROGRAM;
+use crate::check::Post;
+use crate::deliver::Failure as DeliveryFailure;
+use crate::poll::Failure as PollFailure;
+use crate::quarantine::Why;
+
+/// How a post came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The hub asked a target.
+    Poll,
+    /// An agent posted it.
+    Receive,
+    /// The original hub had left it behind.
+    Takeover,
+}
+
+/// What became of a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canaries {
+    /// The server took it: it is well.
+    Taken,
+    /// The server refused it too: it is down.
+    Refused,
+    /// The server was not there.
+    Unanswered,
+}
+
+impl Canaries {
+    const ALL: [Self; 3] = [Self::Taken, Self::Refused, Self::Unanswered];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// The hub's metrics. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// What `/metrics` shows.
+    pub registry: Registry,
+    /// Posts that an earlier run had left in the store.
+    pub posts_found: IntCounter,
+    /// Posts that the server took.
+    pub posts_delivered: IntCounter,
+    /// Posts that were kept and cannot be unpacked, a fault of the program.
+    pub unpackable: IntCounter,
+    /// Posts without a datapoint that the server takes: they are not taken.
+    pub posts_empty: IntCounter,
+    /// Datapoints of the posts that were taken, as the server sees them.
+    pub datapoints_taken: IntCounter,
+    /// Posts that could not be written to disk.
+    pub store_errors: IntCounter,
+    /// 1 while the server takes posts, 0 after it failed to.
+    pub upstream_up: IntGauge,
+    /// Polls that were due while the one before was still running.
+    pub polls_missed: IntCounter,
+    /// Deliveries of posts whose delivery before had failed.
+    pub deliveries_retried: IntCounter,
+    /// How long the server takes for a post.
+    pub delivery_duration: Histogram,
+    /// Lanes whose oldest post is ahead of the hub's clock.
+    pub lanes_ahead: IntGauge,
+    /// 1 while the hub's own clock seems to be behind.
+    pub clock_suspect: IntGauge,
+    /// How long polls take.
+    pub poll_duration: Histogram,
+    /// Targets of the configuration.
+    pub targets: IntGauge,
+    /// Targets whose last poll succeeded.
+    pub targets_up: IntGauge,
+    taken: IntCounterVec,
+    quarantined: IntCounterVec,
+    datapoints_ignored: IntCounterVec,
+    delivery_failures: IntCounterVec,
+    canaries: IntCounterVec,
+    polls: IntCounterVec,
+}
+
+impl Metrics {
+    /// All metrics at 0; those of delivery only where something is delivered.
+    ///
+    /// # Errors
+    /// A name that Prometheus refuses.
+    pub fn new(delivers: bool) -> Result<Self> {
+        let registry = metrics::registry(&PROGRAM, "pattoo_hub")?;
+        let counter = |name: &str, help: &str| -> Result<IntCounter> {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        // Each label stands there from the start, so that a rate has a beginning.
+        let counters = |name: &str, help: &str, label: &str, values: &[&str]| -> Result<IntCounterVec> {
+            let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
+            values.iter().for_each(|value| drop(metric.with_label_values(&[*value])));
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let poll_duration = Histogram::with_opts(
+            HistogramOpts::new("poll_duration_seconds", "How long polls take, failed ones too.")
+                .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
+        )?;
+        registry.register(Box::new(poll_duration.clone()))?;
+        let reasons: Vec<&str> = Why::all().map(Why::label).collect();
+        let results: Vec<&str> = std::iter::once(OK).chain(PollFailure::all().map(|f| f.label())).collect();
+        let failures: Vec<&str> = DeliveryFailure::ALL.iter().map(|failure| failure.label()).collect();
+        let this = Self {
+            posts_found: counter("posts_found_total", "Posts of earlier runs that were found waiting.")?,
+            posts_delivered: counter("posts_delivered_total", "Posts that the server took.")?,
+            unpackable: counter(
+                "posts_unpackable_total",
+                "Posts that were kept and cannot be unpacked; they are lost.",
+            )?,
+            posts_empty: counter(
+                "posts_empty_total",
+                "Posts without a valid datapoint; they are not taken.",
+            )?,
+            datapoints_taken: counter(
+                "datapoints_taken_total",
+                "Valid datapoints of the posts that are kept.",
+            )?,
+            datapoints_ignored: counters(
+                "datapoints_ignored_total",
+                "Datapoints that the server leaves out, or (metadata) keeps without what is no text.",
+                "reason",
+                &["keys", "data_type", "metadata"],
+            )?,
+            store_errors: counter("store_errors_total", "Bodies that could not be written to disk.")?,
+            upstream_up: IntGauge::new("upstream_up", "0 while the server is down, else 1.")?,
+            polls_missed: counter("polls_missed_total", "Polls left out: the one before was still running.")?,
+            poll_duration,
+            targets: gauge("targets", "Targets of the configuration.")?,
+            targets_up: gauge("targets_up", "Targets whose last poll succeeded.")?,
+            taken: counters(
+                "posts_taken_total",
+                "Bodies that are kept, by where they came from.",
+                "from",
+                &["poll", "receive", "takeover"],
+            )?,
+            quarantined: counters(
+                "posts_quarantined_total",
+                "Bodies that were set aside.",
+                "reason",
+                &reasons,
+            )?,
+            delivery_failures: IntCounterVec::new(
+                Opts::new("delivery_failures_total", "Deliveries that the server did not take."),
+                &["reason"],
+            )?,
+            canaries: IntCounterVec::new(
+                Opts::new(
+                    "canaries_total",
+                    "Times that an acknowledged post was sent again to ask for the server.",
+                ),
+                &["result"],
+            )?,
+            deliveries_retried: IntCounter::new(
+                "deliveries_retried_total",
+                "Deliveries of posts whose delivery before had failed.",
+            )?,
+            delivery_duration: Histogram::with_opts(
+                HistogramOpts::new("delivery_duration_seconds", "How long deliveries take, failed ones too.")
+                    .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
+            )?,
+            lanes_ahead: IntGauge::new("lanes_ahead", "Sources whose oldest post is ahead of this clock.")?,
+            clock_suspect: IntGauge::new("clock_suspect", "1 while this hub's clock seems to be behind.")?,
+            polls: counters("polls_total", "Polls, by what came of them.", "result", &results)?,
+            registry,
+        };
+        if delivers {
+            failures.iter().for_each(|value| drop(this.delivery_failures.with_label_values(&[*value])));
+            this.registry.register(Box::new(this.delivery_failures.clone()))?;
+            Canaries::ALL.iter().for_each(|result| drop(this.canaries.with_label_values(&[result.label()])));
+            this.registry.register(Box::new(this.canaries.clone()))?;
+            this.registry.register(Box::new(this.deliveries_retried.clone()))?;
+            this.registry.register(Box::new(this.delivery_duration.clone()))?;
+            this.registry.register(Box::new(this.lanes_ahead.clone()))?;
+            this.registry.register(Box::new(this.clock_suspect.clone()))?;
+            this.registry.register(Box::new(this.upstream_up.clone()))?;
+            this.upstream_up.set(1);
+        }
+        Ok(this)
+    }
+
+    /// A body is kept, in the store or in quarantine.
+    pub fn taken(&self, from: From) {
+        let label = match from {
+            From::Poll => "poll",
+            From::Receive => "receive",
+            From::Takeover => "takeover",
+        };
+        self.taken.with_label_values(&[label]).inc();
+    }
+
+    /// A post was kept: its datapoints.
+    pub fn datapoints(&self, post: &Post) {
+        self.datapoints_taken.inc_by(count(post.datapoints));
+        self.ignored(post);
+    }
+
+    /// A post has no datapoint that the server takes.
+    pub fn empty(&self, post: &Post) {
+        self.posts_empty.inc();
+        self.ignored(post);
+    }
+
+    fn ignored(&self, post: &Post) {
+        let ignored = post.ignored;
+        let reasons =
+            [("keys", ignored.keys), ("data_type", ignored.data_type), ("metadata", ignored.metadata)];
+        for (reason, datapoints) in reasons {
+            self.datapoints_ignored.with_label_values(&[reason]).inc_by(count(datapoints));
+        }
+    }
+
+    /// A body was set aside.
+    pub fn quarantined(&self, why: impl Into<Why>) {
+        self.quarantined.with_label_values(&[why.into().label()]).inc();
+    }
+
+    /// A delivery failed.
+    pub fn delivery_failed(&self, failure: DeliveryFailure) {
+        self.delivery_failures.with_label_values(&[failure.label()]).inc();
+    }
+
+    /// The canary was sent.
+    pub fn canary(&self, result: Canaries) {
+        self.canaries.with_label_values(&[result.label()]).inc();
+    }
+
+    /// A poll ended.
+    pub fn polled(&self, failure: Option<PollFailure>) {
+        self.polls.with_label_values(&[failure.map_or(OK, PollFailure::label)]).inc();
+    }
+}
+
+/// The label of a poll that succeeded.
+const OK: &str = "ok";
+
+fn count(datapoints: usize) -> u64 {
+    u64::try_from(datapoints).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,300 @@
+//! Polling: one task a target, each at its own offset in the interval.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent::clock::Clock;
+use agent::shutdown::Stop;
+use bytes::Bytes;
+use reqwest::Url;
+use tokio::time::Instant;
+
+use crate::check::{Post, Reason, check};
+use crate::client::{Client, Fault};
+use crate::intake::Intake;
+use crate::metrics::{From, Metrics};
+use crate::settings::Settings;
+use crate::target::Target;
+
+/// Why a poll brought nothing. The closed list is the log's word and the metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There was no whole answer.
+    Transport(Fault),
+    /// A redirect, which is not followed.
+    Redirect(u16),
+    /// Another status than 200.
+    Status(u16),
+    /// The body is no post.
+    Body(Reason),
+    /// The hub could not write the body to disk.
+    Store,
+}
+
+impl Failure {
+    /// The failure as one word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Transport(fault) => fault.label(),
+            Self::Redirect(_) => "redirect",
+            Self::Status(_) => "status",
+            Self::Body(reason) => reason.label(),
+            Self::Store => "store",
+        }
+    }
+
+    /// One failure for each label.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let faults = Fault::ALL.into_iter().map(Self::Transport);
+        let reasons = Reason::ALL.into_iter().map(Self::Body);
+        faults.chain(reasons).chain([Self::Redirect(302), Self::Status(500), Self::Store])
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redirect(status) | Self::Status(status) => write!(out, "{} {status}", self.label()),
+            _ => out.write_str(self.label()),
+        }
+    }
+}
+
+/// How a target's last poll ended.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// It was not polled yet.
+    Unknown,
+    /// It gave a post.
+    Up {
+        /// Whose post it was.
+        agent_id: String,
+        /// How large the post was.
+        bytes: usize,
+        /// How long the poll took.
+        took: Duration,
+    },
+    /// It gave none.
+    Failing(Failure),
+}
+
+/// The targets and how they are. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Targets(Arc<Vec<(Target, Mutex<State>)>>);
+
+impl Targets {
+    fn new(targets: &[Target]) -> Self {
+        Self(Arc::new(targets.iter().map(|target| (target.clone(), Mutex::new(State::Unknown))).collect()))
+    }
+
+    /// Each target and how its last poll ended.
+    pub fn states(&self) -> impl Iterator<Item = (&Target, State)> {
+        self.0
+            .iter()
+            .map(|(target, state)| (target, state.lock().unwrap_or_else(PoisonError::into_inner).clone()))
+    }
+}
+
+/// Asks targets for their posts.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    client: Client,
+    interval: Duration,
+    timeout: Duration,
+    most: usize,
+}
+
+impl Asker {
+    /// An asker.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(settings: &Settings) -> reqwest::Result<Self> {
+        Ok(Self {
+            client: Client::new()?,
+            interval: settings.interval,
+            timeout: settings.poll_timeout,
+            most: settings.max_post_bytes,
+        })
+    }
+
+    /// Asks a target once.
+    ///
+    /// # Errors
+    /// Why there is no body.
+    pub async fn ask(&self, target: &Target) -> Result<Bytes, Failure> {
+        let url = format!("http://{target}/pattoo-agent-os/{}", self.interval.as_secs());
+        // The settings let no host pass that a URL cannot hold.
+        let url = Url::parse(&url).map_err(|_| Failure::Transport(Fault::Dns))?;
+        let answer = self.client.get(url, self.timeout, self.most).await.map_err(Failure::Transport)?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status @ 300..400 => Err(Failure::Redirect(status)),
+            status => Err(Failure::Status(status)),
+        }
+    }
+}
+
+/// Polls every target until it is told to stop.
+#[derive(Clone, Debug)]
+pub struct Poller {
+    asker: Asker,
+    intake: Intake,
+    metrics: Metrics,
+    clock: Clock,
+    targets: Targets,
+}
+
+impl Poller {
+    /// A poller of all targets of the settings.
+    pub fn new(asker: Asker, intake: Intake, metrics: Metrics, clock: Clock, targets: &[Target]) -> Self {
+        metrics.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
+        Self { asker, intake, metrics, clock, targets: Targets::new(targets) }
+    }
+
+    /// The targets and how they are.
+    pub fn targets(&self) -> Targets {
+        self.targets.clone()
+    }
+
+    /// Polls until `stop`; the returned tasks end then, each once a body that it has in hand is kept.
+    pub fn start(&self, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
+        let poll = |at| tokio::spawn(self.clone().poll(at, stop.clone()));
+        (0..self.targets.0.len()).map(poll).collect()
+    }
+
+    async fn poll(self, at: usize, mut stop: Stop) {
+        let Some((target, state)) = self.targets.0.get(at) else { return };
+        let interval = self.asker.interval;
+        let mut due = Instant::now() + until_due(self.clock.now_ms(), target.offset(interval), interval);
+        loop {
+            tokio::select! {
+                () = stop.wait() => return,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            let began = Instant::now();
+            let asked = tokio::select! {
+                () = stop.wait() => return,
+                asked = self.asker.ask(target) => asked,
+            };
+            let polled = match asked {
+                Ok(body) => self.take(body).await,
+                Err(failure) => Err(failure),
+            };
+            let took = began.elapsed();
+            self.metrics.poll_duration.observe(took.as_secs_f64());
+            self.metrics.polled(polled.as_ref().err().copied());
+            let now = polled.map_or_else(State::Failing, |(post, bytes)| State::Up {
+                agent_id: post.agent_id,
+                bytes,
+                took,
+            });
+            self.change(target, state, &now);
+            due += interval;
+            let (next, missed) = next_due(due, Instant::now(), interval);
+            if missed > 0 {
+                tracing::debug!(%target, missed, "polls were due while one was still running");
+                self.metrics.polls_missed.inc_by(missed);
+            }
+            due = next;
+        }
+    }
+
+    async fn take(&self, body: Bytes) -> Result<(Post, usize), Failure> {
+        let bytes = body.len();
+        match check(&body) {
+            Ok(post) => match self.intake.keep(&post, body, From::Poll).await {
+                Ok(()) => Ok((post, bytes)),
+                Err(_) => Err(Failure::Store), // the store has said it
+            },
+            Err(reason) => match self.intake.set_aside(body, reason, From::Poll).await {
+                Ok(()) => Err(Failure::Body(reason)),
+                Err(_) => Err(Failure::Store),
+            },
+        }
+    }
+
+    /// Notes how a poll ended, and logs what has changed.
+    fn change(&self, target: &Target, state: &Mutex<State>, now: &State) {
+        tracing::debug!(%target, state = ?now, "polled");
+        let before =
+            std::mem::replace(&mut *state.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        match (&before, now) {
+            (State::Up { .. }, State::Failing(_)) => self.metrics.targets_up.dec(),
+            (State::Unknown | State::Failing(_), State::Up { .. }) => self.metrics.targets_up.inc(),
+            _ => {}
+        }
+        match (&before, now) {
+            (State::Unknown, State::Up { agent_id, .. }) => {
+                tracing::info!(%target, %agent_id, "the target answers");
+            }
+            (State::Failing(_), State::Up { agent_id, .. }) => {
+                tracing::info!(%target, %agent_id, "the target answers again");
+            }
+            (State::Failing(old), State::Failing(new)) if old == new => {}
+            (_, State::Failing(reason)) => tracing::warn!(%target, %reason, "the target gives no post"),
+            _ => {}
+        }
+    }
+}
+
+/// How long it is until the offset comes up in the interval that the wall clock is in, or in the next one.
+fn until_due(now_ms: u64, offset: Duration, interval: Duration) -> Duration {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (offset, interval) = (millis(offset), millis(interval).max(1));
+    let into = now_ms % interval;
+    Duration::from_millis(if into <= offset { offset - into } else { interval - into + offset })
+}
+
+/// When the next poll is due, and how many were missed. A poll that may last the whole interval ends a moment
+/// after the next is due: that one is a little late, not missed.
+fn next_due(due: Instant, now: Instant, interval: Duration) -> (Instant, u64) {
+    let late = now.saturating_duration_since(due);
+    if late <= interval / 4 {
+        return (due, 0);
+    }
+    let missed =
+        u32::try_from(late.as_nanos() / interval.as_nanos().max(1)).unwrap_or(u32::MAX).saturating_add(1);
+    let next = interval.checked_mul(missed).and_then(|skipped| due.checked_add(skipped));
+    (next.unwrap_or(now), u64::from(missed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_poll_is_due_at_its_offset_of_the_wall_clocks_interval() {
+        let until = |now| until_due(now, SECOND, 10 * SECOND).as_millis();
+        assert_eq!(
+            [until(0), until(1_000), until(1_001), until(9_999), until(20_500)],
+            [1_000, 0, 9_999, 1_001, 500]
+        );
+    }
+
+    #[test]
+    fn what_is_missed_is_counted_and_the_offset_stays() {
+        let due = Instant::now();
+        let next = |late| {
+            let (next, missed) = next_due(due, due + late, 4 * SECOND);
+            (next.duration_since(due), missed)
+        };
+        assert_eq!(next(Duration::ZERO), (Duration::ZERO, 0));
+        assert_eq!(next(SECOND), (Duration::ZERO, 0));
+        assert_eq!(next(2 * SECOND), (4 * SECOND, 1));
+        assert_eq!(next(9 * SECOND), (12 * SECOND, 3));
+        assert_eq!(next_due(due + 4 * SECOND, due, 4 * SECOND), (due + 4 * SECOND, 0));
+    }
+
+    #[test]
+    fn each_failure_has_a_label_of_its_own() {
+        let mut labels: Vec<_> = Failure::all().map(Failure::label).collect();
+        let all = labels.len();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), all, "{labels:?}");
+    }
+}

@@ -1,0 +1,174 @@
+//! Receiving: the pattoo server's own agent API, so that any pattoo agent, also another hub, can post here.
+//!
+//! | body | answer |
+//! |---|---|
+//! | a post, plain or with `Content-Encoding: gzip` or `zstd` | 200, once it is safe on disk |
+//! | a post that the server would take to its own harm | 200, once it is safe in quarantine |
+//! | a post without a datapoint that the server takes | 200; it is counted and goes nowhere |
+//! | other keys, no JSON, another content type | 500 |
+//! | compressed without the header, of another encoding, broken | 500 |
+//! | JSON that is no object | 404 |
+//! | larger than `max_post_bytes`, decompressed | 413 |
+//! | a good one, but the disk does not take it | 503 with `Retry-After` |
+
+mod decode;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use agent::http::answer::{self, Answer};
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use warp::http::Method;
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+
+use self::decode::{Decoder, Fault};
+use crate::check::{Reason, ServerSays, check};
+use crate::intake::Intake;
+use crate::metrics::From;
+
+/// How long a sender may take for its body.
+const BODY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How much larger than `max_post_bytes` a compressed body may be: what cannot be made smaller gets larger.
+const COMPRESSED_MORE: usize = 64 * 1024;
+
+/// When a sender may try again after the disk did not take its post, in seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("30");
+
+const API: &str = "/pattoo/api/v1/agent/";
+
+/// Receives posts.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    intake: Intake,
+    most: usize,
+}
+
+impl Receiver {
+    /// Receives posts of at most `most` bytes.
+    pub fn new(intake: Intake, most: usize) -> Self {
+        Self { intake, most }
+    }
+
+    /// Answers what belongs to the agent API, `None` for another path.
+    pub async fn answer<B: Buf>(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Option<Answer> {
+        let rest = path.strip_prefix(API)?;
+        if rest == "status" {
+            let page = || answer::text(200, "The Pattoo Agent API is Operational.\n");
+            return Some(answer::reading(method, page));
+        }
+        // The source must be there and is used for nothing: the body says whose post it is.
+        let source = rest.strip_prefix("receive/")?;
+        if source.is_empty() || source.contains('/') {
+            return None;
+        }
+        if method != Method::POST {
+            return Some(answer::method_not_allowed("POST"));
+        }
+        Some(self.receive(headers, body).await)
+    }
+
+    async fn receive<B: Buf>(
+        &self,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<B, warp::Error>>,
+    ) -> Answer {
+        if !is_json(headers) {
+            return answer::text(500, "The content type must be application/json.\n");
+        }
+        let body = match tokio::time::timeout(BODY_LIMIT, read(headers, body, self.most)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(answer)) => return answer,
+            Err(_) => return answer::text(408, "The body took too long.\n"),
+        };
+        let kept = match check(&body) {
+            Ok(post) => self.intake.keep(&post, body, From::Receive).await,
+            Err(reason) => match refusal(reason) {
+                Some(answer) => return answer,
+                None => self.intake.set_aside(body, reason, From::Receive).await,
+            },
+        };
+        match kept {
+            Ok(()) => answer::text(200, "OK"),
+            Err(_) => {
+                let mut answer = answer::text(503, "The post could not be kept; try again later.\n");
+                answer.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+                answer
+            }
+        }
+    }
+}
+
+/// What the server itself would answer to a body that it refuses.
+fn refusal(reason: Reason) -> Option<Answer> {
+    match reason.server_says() {
+        ServerSays::Error => Some(answer::text(500, format!("{reason}.\n"))),
+        ServerSays::NotFound => Some(answer::text(404, format!("{reason}.\n"))),
+        ServerSays::Ok => None,
+    }
+}
+
+async fn read<B: Buf>(
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    most: usize,
+) -> Result<Bytes, Answer> {
+    let refused = |fault| match fault {
+        Fault::TooLarge => answer::text(413, format!("The body may have at most {most} bytes.\n")),
+        Fault::Broken => answer::text(500, "The body is not what its content encoding says.\n"),
+        Fault::Unknown => answer::text(500, "The content encoding must be gzip or zstd, or none.\n"),
+    };
+    let mut decoder = Decoder::new(headers, most).map_err(refused)?;
+    // Before it is decompressed, a body may be a little larger than afterwards.
+    let mut left = most.saturating_add(COMPRESSED_MORE);
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > left) {
+        return Err(refused(Fault::TooLarge));
+    }
+    let mut body = pin!(body);
+    while let Some(part) = body.next().await {
+        let Ok(mut part) = part else { return Err(answer::text(400, "The body broke off.\n")) };
+        left = left.checked_sub(part.remaining()).ok_or(Fault::TooLarge).map_err(refused)?;
+        while part.has_remaining() {
+            let length = part.chunk().len();
+            decoder.write(part.chunk()).map_err(refused)?;
+            part.advance(length);
+        }
+    }
+    decoder.finish().map_err(refused)
+}
+
+/// Whether the body claims to be JSON, as the server judges it: `application/json` or `application/...+json`,
+/// whatever parameters follow.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_judged_as_the_server_does() {
+        let judged = |text: &'static str| {
+            is_json(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]))
+        };
+        for text in ["application/json", "Application/JSON; charset=utf-8", "application/x.y+json"] {
+            assert!(judged(text), "{text}");
+        }
+        for text in ["", "text/json", "application/jsonx", "text/plain+json", "json"] {
+            assert!(!judged(text), "{text}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

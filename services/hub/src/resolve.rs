@@ -1,0 +1,77 @@
+//! Host names of all connections that the hub makes: `/etc/hosts`, then the system's DNS servers.
+//!
+//! Both are read for each question and nothing is remembered: a container that comes back has another
+//! address, and a network that changes has other servers. Where the files are missing, as in an empty image,
+//! literal addresses and `localhost` still work.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use agent::resolve::{self, Hosts};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// How long a name may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long one DNS server may take: with a search list, several questions fit into the limit.
+const SERVER_LIMIT: Duration = Duration::from_millis(900);
+
+/// Resolves by files and DNS.
+#[derive(Clone, Copy, Debug)]
+pub struct Resolver;
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// No answer in time.
+    #[error("{0}: no answer within {limit} s", limit = LIMIT.as_secs())]
+    Late(String),
+    /// The servers say no, or none can be asked.
+    #[error(transparent)]
+    Failed(#[from] resolve::ResolveError),
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = lookup(name.as_str()).await?;
+            let addresses: Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
+            Ok(addresses)
+        })
+    }
+}
+
+/// The addresses of a host, IPv4 first.
+///
+/// # Errors
+/// There is none, or no answer within two seconds.
+pub async fn lookup(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    // A name of the file is known at once, also where no server answers: a resolver that asks for IPv6
+    // besides would wait for it.
+    let mut found = Hosts::system().addresses(name);
+    if found.is_empty() {
+        // Made anew each time: it reads resolv.conf as it is now.
+        let resolver = resolve::Resolver::system(SERVER_LIMIT);
+        let answer = tokio::time::timeout(LIMIT, resolver.addresses(name.trim_end_matches('.'))).await;
+        found = answer.map_err(|_| ResolveError::Late(name.to_owned()))??;
+    }
+    found.sort_by_key(IpAddr::is_ipv6); // stable: the order within a family stays
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn localhost_is_this_host() {
+        let found = lookup("localhost").await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_has_is_an_error_that_names_it() {
+        let error = lookup("no-such-host.invalid").await.unwrap_err().to_string();
+        assert!(error.contains("no-such-host.invalid"), "{error}");
+    }
+}

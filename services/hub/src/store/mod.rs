@@ -1,0 +1,326 @@
+//! What is taken and not delivered yet, on disk: posts in lanes, one lane for each `pattoo_agent_id`.
+//!
+//! The invariants:
+//! - [`Store::append`] returns only when the post is synced: it outlives a kill and a power cut. A post whose
+//!   writing failed is not taken.
+//! - Sequence numbers are global and grow, over restarts too. A lane's oldest post is the one with the lowest.
+//! - A post leaves by [`Store::acknowledge`], or for one of the spool's closed list of reasons, counted.
+//! - Bodies come out byte for byte as they were put in.
+//!
+//! Behind this stands the crate `spool`, which keeps bytes; here they become posts: packed ([`pack`]), named
+//! by their agent ids, counted ([`shown`]).
+
+mod pack;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent::clock::Clock;
+use bytes::Bytes;
+use spool::{Options, Spool};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::check;
+use crate::metrics::Metrics;
+use crate::rarely::Rarely;
+
+pub use shown::Bounds;
+use shown::Shown;
+
+/// A lane's name: the agent id of its posts.
+pub type Lane = Arc<str>;
+
+/// A post that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Post {
+    /// Its place in the order of all posts.
+    pub sequence: u64,
+    /// The body, as it was taken.
+    pub body: Bytes,
+}
+
+/// What waits in a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InLane {
+    /// The lane.
+    pub lane: Lane,
+    /// How many posts wait.
+    pub posts: u64,
+    /// Their bytes on disk.
+    pub bytes: u64,
+    /// When the oldest of them was taken, in ms since 1970.
+    pub oldest_ms: Option<u64>,
+    /// The sequence up to which all is delivered or dropped.
+    pub done: u64,
+    /// The sequence of the oldest that waits.
+    pub head: Option<u64>,
+}
+
+/// The store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    spool: Spool,
+    clock: Clock,
+    metrics: Metrics,
+    filled: mpsc::UnboundedSender<Lane>,
+    /// The lanes that are announced and not yet heard of: so what waits to be heard is bounded by the lanes.
+    announced: Announced,
+    failing: AtomicBool,
+    /// How many drops were told of, and how often that is told.
+    told_drops: AtomicU64,
+    dropping: Rarely,
+}
+
+type Announced = Arc<Mutex<HashSet<Lane>>>;
+
+/// Names each lane that has got a post.
+#[derive(Debug)]
+pub struct Filled {
+    receiver: mpsc::UnboundedReceiver<Lane>,
+    announced: Announced,
+}
+
+impl Filled {
+    /// The next lane that has got a post; `None` once the store is gone. Nothing is lost where the caller
+    /// stops waiting.
+    pub async fn recv(&mut self) -> Option<Lane> {
+        let lane = self.receiver.recv().await?;
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner).remove(&lane);
+        Some(lane)
+    }
+}
+
+impl Store {
+    /// Opens the store in `folder`, makes it where there is none, and finds what waits there. Damage is set
+    /// aside, never a reason to refuse.
+    ///
+    /// # Errors
+    /// The folder cannot be made or listed, or another hub has it open.
+    pub async fn open(folder: PathBuf, bounds: Bounds, metrics: Metrics) -> anyhow::Result<(Self, Filled)> {
+        blocking(move || Ok(Self::open_now(&folder, &bounds, metrics))).await?
+    }
+
+    fn open_now(folder: &Path, bounds: &Bounds, metrics: Metrics) -> anyhow::Result<(Self, Filled)> {
+        let clock = Clock::system();
+        let options = Options {
+            name_of: Arc::new(|packed| {
+                let body = pack::unpack(packed).ok()?;
+                check::check(&body).ok().map(|post| post.agent_id)
+            }),
+            ..bounds.options()
+        };
+        let (spool, report) = Spool::open(folder, options)?;
+        tracing::info!(
+            posts = report.found.records,
+            bytes = report.found.bytes,
+            lanes = report.lanes,
+            "the spool is open"
+        );
+        let (filled, receiver) = mpsc::unbounded_channel();
+        let announced = Announced::default();
+        let heard = Filled { receiver, announced: Arc::clone(&announced) };
+        let inner = Inner {
+            spool,
+            clock,
+            metrics,
+            filled,
+            announced,
+            failing: AtomicBool::new(false),
+            told_drops: AtomicU64::new(0),
+            dropping: Rarely::default(),
+        };
+        for (lane, _) in inner.heads() {
+            inner.announce(&lane);
+        }
+        inner.metrics.posts_found.inc_by(report.found.records);
+        let store = Self(Arc::new(inner));
+        let shown = Shown::new(&store)?;
+        store.0.metrics.registry.register(Box::new(shown))?;
+        Ok((store, heard))
+    }
+
+    /// Keeps a post as the newest of its lane. Where this returns a sequence, the post is safe.
+    ///
+    /// # Errors
+    /// Why it could not be kept; the post is not taken then.
+    pub async fn append(&self, lane: &str, body: Bytes) -> io::Result<u64> {
+        self.append_taken_at(lane, self.0.clock.now_ms(), body).await
+    }
+
+    /// As [`Store::append`], for a post that was taken before.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append_taken_at(&self, lane: &str, taken_ms: u64, body: Bytes) -> io::Result<u64> {
+        let lane = Lane::from(lane);
+        let packed = pack::pack(&body)?;
+        let (sender, answer) = oneshot::channel();
+        self.0.spool.append_then(&lane, taken_ms, packed, move |result| {
+            // Whoever appended may have given up; the post is safe, and counted by the spool.
+            let _ = sender.send(result);
+        });
+        let result = answer.await.map_err(io::Error::other)?;
+        match result {
+            Ok(sequence) => {
+                self.0.works_again();
+                self.0.tell_drops();
+                self.0.announce(&lane);
+                Ok(sequence)
+            }
+            Err(error) => {
+                self.0.failed(&error);
+                Err(io::Error::other(error))
+            }
+        }
+    }
+
+    /// The oldest post of a lane, `None` where nothing waits in it.
+    ///
+    /// # Errors
+    /// It cannot be read now.
+    pub async fn oldest(&self, lane: &Lane) -> io::Result<Option<Post>> {
+        let (inner, lane) = (self.0.clone(), lane.clone());
+        blocking(move || inner.oldest(&lane)).await
+    }
+
+    /// Lets a post go, since it was delivered. Returns whether it still was here: meanwhile it may have been
+    /// dropped for want of space.
+    ///
+    /// # Errors
+    /// The lane's head cannot be read.
+    pub async fn acknowledge(&self, lane: &Lane, sequence: u64) -> io::Result<bool> {
+        let (inner, lane) = (self.0.clone(), lane.clone());
+        blocking(move || Ok(inner.spool.acknowledge(&lane, sequence).map_err(io::Error::other)? > 0)).await
+    }
+
+    /// The sequence of a lane's oldest post.
+    pub fn head(&self, lane: &Lane) -> Option<u64> {
+        self.0.spool.lane(lane)?.oldest.map(|oldest| oldest.sequence)
+    }
+
+    /// The lanes that are not empty, with the sequence of their oldest post.
+    pub fn lanes(&self) -> Vec<(Lane, u64)> {
+        self.0.heads()
+    }
+
+    /// What stands in each lane, empty ones too.
+    pub fn in_lanes(&self) -> Vec<InLane> {
+        let in_lane = |lane: spool::LaneInfo| InLane {
+            posts: lane.waiting.records,
+            bytes: lane.waiting.bytes,
+            oldest_ms: lane.oldest.map(|oldest| oldest.taken_ms),
+            done: lane.acknowledged,
+            head: lane.oldest.map(|oldest| oldest.sequence),
+            lane: lane.name,
+        };
+        self.0.spool.lanes().into_iter().map(in_lane).collect()
+    }
+
+    /// Drops all that waits in a lane; how many posts those were.
+    ///
+    /// # Errors
+    /// A head cannot be read; the posts before it are dropped then.
+    pub async fn purge(&self, lane: &str) -> io::Result<u64> {
+        let (inner, lane) = (self.0.clone(), lane.to_owned());
+        blocking(move || inner.spool.purge(&lane).map_err(io::Error::other)).await
+    }
+
+    /// How many posts wait, and their bytes on disk.
+    pub fn waiting(&self) -> (u64, u64) {
+        let waiting = self.0.spool.stats().waiting;
+        (waiting.records, waiting.bytes)
+    }
+
+    /// Syncs what was appended and acknowledged, and takes nothing more.
+    ///
+    /// # Errors
+    /// It did not end in time, or the disk refuses: then deliveries may be repeated after the restart.
+    pub async fn close(&self, within: Duration) -> io::Result<()> {
+        let inner = self.0.clone();
+        blocking(move || inner.spool.close(within).map_err(io::Error::other)).await
+    }
+
+    fn stats(&self) -> spool::Stats {
+        self.0.spool.stats()
+    }
+
+    /// When the oldest post of all was taken.
+    fn oldest_ms(&self) -> Option<u64> {
+        let lane = self.0.spool.next_lane(|_| true)?;
+        self.0.spool.lane(&lane)?.oldest.map(|oldest| oldest.taken_ms)
+    }
+}
+
+impl Inner {
+    fn heads(&self) -> Vec<(Lane, u64)> {
+        let head = |lane: spool::LaneInfo| Some((lane.name, lane.oldest?.sequence));
+        self.spool.lanes().into_iter().filter_map(head).collect()
+    }
+
+    fn announce(&self, lane: &Lane) {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.filled.is_closed() && announced.insert(lane.clone()) {
+            // Nobody delivers (a stand-in), or the hub is stopping: the post is safe all the same.
+            let _ = self.filled.send(lane.clone());
+        }
+    }
+
+    fn oldest(&self, lane: &Lane) -> io::Result<Option<Post>> {
+        loop {
+            let Some(record) = self.spool.oldest(lane).map_err(io::Error::other)? else { return Ok(None) };
+            match pack::unpack(&record.body) {
+                Ok(body) => return Ok(Some(Post { sequence: record.sequence, body: body.into() })),
+                // Its checksum is right, so this is a fault of the program that wrote it, not of the disk.
+                Err(error) => {
+                    tracing::error!(%lane, sequence = record.sequence, %error,
+                        "failed to unpack a post that was kept; it is lost");
+                    self.metrics.unpackable.inc();
+                    self.spool.acknowledge(lane, record.sequence).map_err(io::Error::other)?;
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &spool::Error) {
+        self.metrics.store_errors.inc();
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                error = format!("{:#}", anyhow::anyhow!(error.clone())),
+                "failed to keep a post; what is not kept is lost until this is mended"
+            );
+        }
+    }
+
+    /// Says, at most once a minute, that posts had to go.
+    fn tell_drops(&self) {
+        let dropped: u64 = self.spool.stats().dropped.iter().map(|amount| amount.records).sum();
+        let before = self.told_drops.fetch_max(dropped, Ordering::Relaxed);
+        let more = dropped.saturating_sub(before);
+        if more > 0
+            && let Some(posts) = self.dropping.add(more)
+        {
+            tracing::error!(posts, "posts that waited had to go; pattoo_hub_posts_dropped_total tells why");
+        }
+    }
+
+    fn works_again(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("posts are kept again");
+        }
+    }
+}
+
+/// Runs what waits for the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
