@@ -13,8 +13,8 @@ from support.compose import IMAGES, SERVICES, SPOKES, Compose, docker, program
 from support.judge import judge
 from support.relay import Relay, assert_all_arrived, posts_asked, posts_taken
 
-# Where the engine's processes are seen: .ci/fresh-root has process ids of its own, and the engine outside.
-ENGINE_PROC = os.environ.get("CHECKS_ENGINE_PROC", "/proc")
+# Where the engine's host is seen, with `proc` and `root`: .ci/fresh-root has a root of its own, and the engine outside.
+ENGINE_HOST = os.environ.get("CHECKS_ENGINE_HOST")
 
 STOP = 5.0
 BODIES = 100
@@ -95,9 +95,8 @@ def test_container_is_locked_down_and_healthy(plain, service):
         if mount["Type"] == "bind":
             assert mount["RW"] is False and mount["Destination"] == "/etc/pattoo", mount
     # As the kernel has it, not as it was asked for.
-    status = dict(
-        line.split(":\t", 1) for line in open(f"{ENGINE_PROC}/{found['State']['Pid']}/status").read().splitlines() if ":\t" in line
-    )
+    process = open(f"{ENGINE_HOST or ''}/proc/{found['State']['Pid']}/status").read()
+    status = dict(line.split(":\t", 1) for line in process.splitlines() if ":\t" in line)
     assert set(status["Uid"].split()) == {"65532"} and set(status["Gid"].split()) == {"65532"}
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
     assert status["NoNewPrivs"] == "1"

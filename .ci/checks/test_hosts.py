@@ -12,7 +12,7 @@ from support.compose import docker
 from support.judge import LOST_BY_THE_ORIGINAL, judge
 from support.paths import ORIGINAL, SPOKE
 from support.programs import Program
-from test_containers import images  # noqa: F401 (a fixture)
+from test_containers import ENGINE_HOST, images  # noqa: F401 (a fixture)
 from test_psutil import asked, different
 
 AGENT_ID = "0123456789abcdef" * 4
@@ -132,7 +132,9 @@ def test_taskset_changes_no_checksum(rig):
 
 
 def test_a_container_with_one_cpu_changes_no_checksum(rig, images):
-    spoke = rig.spoke(**IDENTITY)
+    # Where the engine runs outside of this root, the bare spoke is shown the engine's host.
+    host = {f"HOST_{name.upper()}": f"{ENGINE_HOST}/{name}" for name in ("proc", "root") if ENGINE_HOST}
+    spoke = rig.spoke(environment=host, **IDENTITY)
     container = docker(
         "run", "--detach", "--cpus", "1", "--cpuset-cpus", "0", "--read-only", "--cap-drop", "ALL", "--publish", "127.0.0.1::5000",
         *(f"--volume={place}:/host{name}:ro" for place, name in (("/proc", "/proc"), ("/sys", "/sys"), ("/", "/root"))),

@@ -19,6 +19,9 @@ use crate::writer::{RETRY, Writer, place_of};
 /// Sealed segments beyond twice of what their records need, before any are copied forward.
 const SLACK: u64 = 8;
 
+/// Segments emptied at most to make one new one.
+const VICTIMS: usize = 3;
+
 /// Records in the buffer, to be copied forward: lane, old place, what the footer says.
 type Copies = Vec<(Place, Entry)>;
 
@@ -122,7 +125,7 @@ impl Writer {
     }
 
     /// Drops the oldest records of the largest lane until a segment can be emptied into the last spare, and
-    /// does that. `error` says why there is no room; it is the answer where none can be made.
+    /// does that: at most a quarter of a segment is copied to get a whole one, and the append fits beside it. `error` says why there is no room; it is the answer where none can be made.
     pub(crate) fn make_room(&mut self, error: Error, need: u64) -> Result<(), Error> {
         let options = &self.shared.options;
         let reason = match error {
@@ -134,22 +137,37 @@ impl Writer {
         if options.when_full == WhenFull::Refuse || self.spares.is_empty() || too_soon {
             return Err(error);
         }
-        // At most a quarter of a segment is copied to get a whole one, and the append fits beside it.
         let size = options.segment_bytes;
-        let room = (size / 4).min(size.saturating_sub(options.overhead() + need));
-        let Some(victim) = self.state().shrink_largest(room, reason) else { return Err(error) };
-        self.sweep();
-        if self.make_spare().is_ok() {
+        let fits = size.saturating_sub(options.overhead() + need);
+        let Some(mut victim) = self.state().shrink_largest((size / 4).min(fits), reason) else {
+            return Err(error);
+        };
+        if self.spare_of_what_was_freed() {
             return self.begin();
         }
         self.roll(Purpose::Rescue, 0)?;
-        self.copy_forward(victim, Purpose::Rescue)?;
-        self.sweep();
-        if self.make_spare().is_err() {
-            // Another took the room that was freed: do not drop one record after the other for nothing.
-            self.evict_after = Some(Instant::now() + RETRY);
+        // What a segment gives back can be less than a new one needs: it was cut to its records, and its blocks
+        // are counted by the file system's own rules. So more than one may have to go.
+        for _ in 0..VICTIMS {
+            self.copy_forward(victim, Purpose::Rescue)?;
+            if self.spare_of_what_was_freed() {
+                return Ok(());
+            }
+            let fits = self.rest().saturating_sub(need) / 2;
+            let Some(next) = self.state().shrink_largest((size / 4).min(fits), reason) else { break };
+            victim = next;
         }
+        // Another took the room that was freed: do not drop one record after the other for nothing.
+        self.evict_after = Some(Instant::now() + RETRY);
         Ok(())
+    }
+
+    /// Removes what is empty and makes a spare of its room. A journalling file system gives the blocks of a removed
+    /// file back when it has committed the removal, so that is waited for.
+    fn spare_of_what_was_freed(&mut self) -> bool {
+        self.sweep();
+        let _ = self.shared.options.files.sync_folder(&self.shared.folder);
+        self.make_spare().is_ok()
     }
 
     /// A lane that is stuck pins every segment that holds anything of it, and a restart leaves a short segment

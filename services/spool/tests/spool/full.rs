@@ -85,7 +85,8 @@ fn three_cycles(disk: &Path) {
         spool.append(&format!("small-{small}"), 0, body("small", small, 1000)).unwrap();
     }
     for big in 0..1200 {
-        spool.append("big", 0, body("big", big, 100_000)).unwrap();
+        let kept = spool.append("big", 0, body("big", big, 100_000));
+        assert!(kept.is_ok(), "{big}: {kept:?}, {:?}", spool.stats());
     }
     let stats = spool.stats();
     assert!(stats.balances() && stats.dropped_for(DropReason::NoSpace).records > 400, "{stats:?}");

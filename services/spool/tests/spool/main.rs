@@ -13,3 +13,4 @@ mod model;
 mod power;
 mod space;
 mod support;
+mod tight;

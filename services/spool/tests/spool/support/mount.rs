@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempfile::TempDir;
-
 /// A mounted file system.
 #[derive(Debug)]
 pub(crate) struct Mount {
     at: PathBuf,
-    _image: Option<TempDir>,
+    /// Where its image is: unmounted after it.
+    _image: Option<Box<Mount>>,
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -28,12 +27,11 @@ impl Mount {
         Mount { at, _image: None }
     }
 
-    /// A file system of this kind in a file of its own.
+    /// A file system of this kind in a file of its own, in memory: it is about space, and not about the disk below.
     pub(crate) fn image(kind: &str, bytes: u64) -> Mount {
-        let image = tempfile::tempdir().unwrap();
-        let file = image.path().join("image");
-        let mut mount = Mount::image_at(kind, bytes, &file);
-        mount._image = Some(image);
+        let image = Mount::tmpfs(bytes + (1 << 20));
+        let mut mount = Mount::image_at(kind, bytes, &image.path().join("image"));
+        mount._image = Some(Box::new(image));
         mount
     }
 
