@@ -11,7 +11,7 @@ from support import compose as compose_module
 from support import requests, waiting
 from support.compose import IMAGES, SERVICES, SPOKES, Compose, docker, program
 from support.judge import judge
-from support.relay import Relay, assert_all_arrived, posts_asked, posts_taken
+from support.relay import Relay, assert_all_arrived, posts_asked, posts_taken, wait_all_arrived
 
 # Where the engine's host is seen, with `proc` and `root`: .ci/fresh-root has a root of its own, and the engine outside.
 ENGINE_HOST = os.environ.get("CHECKS_ENGINE_HOST")
@@ -286,9 +286,7 @@ def test_a_hundred_bodies_are_equal_byte_for_byte(relayed):
     waiting.until(lambda: len(relayed.asked()) >= BODIES, 90, lambda: f"{BODIES} posts: {len(relayed.asked())}")
     relayed.hold_polls()
     try:
-        waiting.until(
-            lambda: relayed.compose.metrics("hub").sum("pattoo_hub_posts_waiting") == 0, 20, "all posts are sent"
-        )
+        wait_all_arrived(relayed.asked, relayed.taken, 60, lambda: relayed.compose.metrics("hub"))
         compared = assert_all_arrived(relayed.asked(), relayed.taken())
     finally:
         for relay in relayed.polls.values():

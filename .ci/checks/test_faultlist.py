@@ -119,7 +119,7 @@ def test_fault_07_silence_has_a_limit(chain):
     silent.set("pass")
     waiting.until(lambda: len(silent.done()) >= 2, 15, "the silent one is polled again")
     it.hold_polls()
-    it.wait_taken(len(it.asked()))
+    it.wait_all_taken()
 
 
 def hub_of(rig, stack, server, spokes=1, **settings):
@@ -161,7 +161,7 @@ def test_fault_09_the_hub_lives_when_the_server_comes_back(chain):
         it.wait_asked(6)
         it.to_server.set("pass")
     it.hold_polls()
-    it.wait_taken(len(it.asked()))
+    it.wait_all_taken()
     assert it.hub.process.pid == process and it.hub.process.poll() is None
     sent = [exchange.sent for exchange in it.taken()]
     assert len(sent) == len(set(sent)), "one worker a source: nothing is sent twice"

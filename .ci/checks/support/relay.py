@@ -13,6 +13,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from support import waiting
+
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
@@ -205,6 +207,13 @@ def by_agent(bodies):
         if not lane or lane[-1] != body:
             lane.append(body)
     return found
+
+
+def wait_all_arrived(asked, taken, seconds, about):
+    """Waits until each body that a spoke answered has reached the server. A count would not do: a post may be sent
+    twice, and one that the hub was just handed waits only once it is synced."""
+    bodies = {exchange.answer for exchange in asked()}
+    waiting.until(lambda: bodies <= {exchange.sent for exchange in taken()}, seconds, lambda: f"all arrive:\n{about()}")
 
 
 def assert_all_arrived(asked, taken):
