@@ -75,6 +75,7 @@ impl ConfigError {
     }
 }
 
-fn hint(nearest: &Option<&'static str>) -> String {
+/// The end of a message that names the word that is meant, perhaps.
+pub(super) fn hint(nearest: &Option<&'static str>) -> String {
     nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
 }

@@ -80,10 +80,15 @@ impl Section {
 
     /// The known key that looks most like `name`, where one looks like it at all.
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
-        let likeness = |key: &Key| strsim::jaro_winkler(key.name, name);
-        let best = self.keys.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-        (likeness(best) > 0.7).then_some(best.name)
+        nearest(name, self.keys.iter().map(|key| key.name))
     }
+}
+
+/// The one of `known` that looks most like `name`, where one looks like it at all.
+pub fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let likeness = |known: &str| strsim::jaro_winkler(known, name);
+    let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.7).then_some(best)
 }
 
 /// Section `pattoo`, which every pattoo program of the directory reads.

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
+use error::hint;
 use keys::Section;
 use sources::Source;
 
@@ -114,7 +115,7 @@ impl Configuration {
                 place: self.place_of(&error),
                 section: name,
                 key,
-                reason: error.kind.to_string(),
+                reason: reason_of(&error.kind),
             }
         })
     }
@@ -250,6 +251,17 @@ pub enum LogLevel {
     /// Each poll. The original's default.
     #[default]
     Debug,
+}
+
+/// What is wrong with a value, in words; one of a few words is answered with the one that is meant.
+fn reason_of(kind: &figment::error::Kind) -> String {
+    match kind {
+        figment::error::Kind::UnknownVariant(found, known) => {
+            let meant = hint(&keys::nearest(found, known.iter().copied()));
+            format!("one of {} is expected, found {found:?}{meant}", known.join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// How a line of log looks.

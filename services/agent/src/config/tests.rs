@@ -113,6 +113,15 @@ fn an_unknown_key_of_a_shared_section_is_a_warning() {
 }
 
 #[test]
+fn one_of_a_few_words_is_answered_with_the_one_that_is_meant() {
+    let read = read(&[("pattoo.yaml", "pattoo:\n  log_level: inf\n")], &[], Mode::Foreground).unwrap();
+    let error = read.pattoo().unwrap_err().to_string();
+    for part in ["pattoo.yaml", "key log_level", "is expected, found \"inf\"; did you mean info?"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn listening_defaults_to_the_programs_own() {
     assert_eq!(read(&[], &[], Mode::Foreground).unwrap().listen().unwrap().to_string(), "0.0.0.0:5000");
     let ipv6 =
