@@ -1,6 +1,7 @@
 //! Health: `/livez` is about this process alone, `/readyz` about whether work may be sent to it. Neither
 //! asks the pattoo server: an outage upstream must not restart a fleet.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::Registry;
@@ -17,14 +18,14 @@ pub struct Health(Arc<RwLock<State>>);
 struct State {
     /// Why the program is not ready.
     not_ready: Option<String>,
-    /// What a person should know though the program is ready.
-    note: Option<String>,
+    /// What a person should know though the program is ready, by what it is about.
+    notes: BTreeMap<&'static str, String>,
 }
 
 impl Health {
     /// Not ready, since it is starting.
     pub fn starting() -> Self {
-        let state = State { not_ready: Some("starting".to_owned()), note: None };
+        let state = State { not_ready: Some("starting".to_owned()), notes: BTreeMap::new() };
         Self(Arc::new(RwLock::new(state)))
     }
 
@@ -38,9 +39,12 @@ impl Health {
         self.change(|state| state.not_ready = Some(why.to_owned()));
     }
 
-    /// What `/readyz` says beside its answer, which does not change by it. Safe to call often.
-    pub fn note(&self, note: Option<String>) {
-        self.change(|state| state.note = note);
+    /// What `/readyz` says about this beside its answer, which does not change by it. Safe to call often.
+    pub fn note(&self, about: &'static str, note: Option<String>) {
+        self.change(|state| match note {
+            Some(note) => drop(state.notes.insert(about, note)),
+            None => drop(state.notes.remove(about)),
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -51,7 +55,7 @@ impl Health {
     /// The page `/readyz`.
     fn readiness(&self) -> Answer {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let note = state.note.iter().map(|note| format!("{note}\n")).collect::<String>();
+        let note = state.notes.values().map(|note| format!("{note}\n")).collect::<String>();
         match &state.not_ready {
             None => answer::text(200, format!("ready\n{note}")),
             Some(why) => answer::text(503, format!("not ready: {why}\n{note}")),

@@ -239,7 +239,7 @@ impl Delivery {
             (None, 1) => tracing::info!("this hub's clock is no longer behind those of its sources"),
             _ => {}
         }
-        self.health.note(suspicion);
+        self.health.note("clock", suspicion);
     }
 
     /// Notes how the server is, and logs what has changed.
