@@ -17,6 +17,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use agent::http::answer::{self, Answer};
+use agent::identity::is_agent_id;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use warp::http::Method;
@@ -64,11 +65,8 @@ impl Receiver {
             let page = || answer::text(200, "The Pattoo Agent API is Operational.\n");
             return Some(answer::reading(method, page));
         }
-        // The source must be there and is used for nothing: the body says whose post it is.
-        let source = rest.strip_prefix("receive/")?;
-        if source.is_empty() || source.contains('/') {
-            return None;
-        }
+        // The source must be one and is used for nothing: the body says whose post it is.
+        rest.strip_prefix("receive/").filter(|source| is_agent_id(source))?;
         if method != Method::POST {
             return Some(answer::method_not_allowed("POST"));
         }

@@ -82,9 +82,14 @@ fn json_that_is_no_object_and_a_missing_source_are_answered_404() {
         assert_eq!(answer(&hub, body.as_bytes()), 404, "{body}");
     }
     let good = post("a", 1, 0);
-    for path in [RECEIVE.to_owned(), format!("{RECEIVE}/"), format!("{RECEIVE}/a/b"), "/pattoo".to_owned()] {
-        assert_eq!(post_json(hub.address, &path, &good).status, 404, "{path}");
+    let long = "a".repeat(128);
+    for source in ["", "/", "/a/b", "/.a", "/a%2Fb", "/a%20b", "/a+b", "/\u{e4}", &format!("/{long}a")] {
+        assert_eq!(post_json(hub.address, &format!("{RECEIVE}{source}"), &good).status, 404, "{source}");
     }
+    for source in ["a", "-_A.9", &long] {
+        assert_eq!(post_json(hub.address, &format!("{RECEIVE}/{source}"), &good).status, 200, "{source}");
+    }
+    assert_eq!(post_json(hub.address, "/pattoo", &good).status, 404);
 }
 
 #[test]
