@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use crate::check::{Post, Reason};
 use crate::metrics::{From, Metrics};
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Quarantine, Why};
 use crate::rarely::Rarely;
 use crate::store::Store;
+use crate::target::Target;
 
 /// The entrance. Clones share it.
 #[derive(Clone, Debug)]
@@ -57,17 +58,36 @@ impl Intake {
     /// # Errors
     /// It could not be written and is not taken.
     pub async fn set_aside(&self, body: Bytes, reason: Reason, from: From) -> io::Result<()> {
-        self.quarantine.put(body, reason, None).await.inspect_err(|error| {
+        self.is_set_aside(self.quarantine.put(body, reason, None).await, reason, from)?;
+        if let Some(bodies) = self.setting_aside.count() {
+            tracing::warn!(bodies, reason = reason.label(), "{reason}; set aside in quarantine");
+        }
+        Ok(())
+    }
+
+    /// Sets aside a post of a spoke that is taken from another target than this one, in the place of the one
+    /// before. It is safe on disk when this returns.
+    ///
+    /// # Errors
+    /// It could not be written and is not taken.
+    pub async fn set_aside_contested(&self, body: Bytes, target: &Target, agent_id: &str) -> io::Result<()> {
+        let of = format!("{target} {agent_id}");
+        self.is_set_aside(
+            self.quarantine.put_newest(body, Why::Identity, &of).await,
+            Why::Identity,
+            From::Poll,
+        )
+    }
+
+    fn is_set_aside(&self, put: io::Result<()>, why: impl Into<Why>, from: From) -> io::Result<()> {
+        put.inspect_err(|error| {
             self.metrics.store_errors.inc();
             if let Some(bodies) = self.failing.count() {
                 tracing::error!(bodies, %error, "failed to set bodies aside");
             }
         })?;
         self.metrics.taken(from);
-        self.metrics.quarantined(reason);
-        if let Some(bodies) = self.setting_aside.count() {
-            tracing::warn!(bodies, reason = reason.label(), "{reason}; set aside in quarantine");
-        }
+        self.metrics.quarantined(why);
         Ok(())
     }
 }

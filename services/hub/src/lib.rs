@@ -4,6 +4,7 @@
 //! ([`store`]); delivering ([`deliver`]) takes it out. They meet nowhere else.
 
 pub mod check;
+mod claims;
 pub mod client;
 pub mod deliver;
 pub mod http;

@@ -83,6 +83,10 @@ pub struct Metrics {
     pub targets: IntGauge,
     /// Targets whose last poll succeeded.
     pub targets_up: IntGauge,
+    /// Targets whose last post was of a spoke that is taken from another target.
+    pub targets_contested: IntGauge,
+    /// Posts of a spoke that is taken from another target than the one that gave them.
+    pub posts_contested: IntCounter,
     taken: IntCounterVec,
     quarantined: IntCounterVec,
     datapoints_ignored: IntCounterVec,
@@ -150,6 +154,14 @@ impl Metrics {
             poll_duration,
             targets: gauge("targets", "Targets of the configuration.")?,
             targets_up: gauge("targets_up", "Targets whose last poll succeeded.")?,
+            targets_contested: gauge(
+                "targets_contested",
+                "Targets whose last post is of a spoke that another target gives.",
+            )?,
+            posts_contested: counter(
+                "posts_contested_total",
+                "Polled posts of a spoke that another target gives.",
+            )?,
             taken: counters(
                 "posts_taken_total",
                 "Bodies that are kept, by where they came from.",

@@ -1,5 +1,6 @@
 //! `--once`: one poll of each target, a line for each, nothing kept.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::check::check;
 use crate::poll::{Asker, Failure};
-use crate::settings::Settings;
+use crate::settings::{IdentityRule, Settings};
 use crate::target::Target;
 
 /// Polls at the same time.
@@ -16,7 +17,7 @@ const SIDE_BY_SIDE: usize = 64;
 /// Polls every target once and prints how it went, in the order of the configuration.
 ///
 /// # Errors
-/// Not every target gave a post.
+/// Not every target gave a post that would be taken.
 #[allow(clippy::print_stdout, reason = "the lines are what was asked for")]
 pub async fn once(settings: &Settings) -> anyhow::Result<()> {
     let asker = Asker::new(settings)?;
@@ -30,30 +31,40 @@ pub async fn once(settings: &Settings) -> anyhow::Result<()> {
     });
     let polls = polls.collect::<Vec<_>>();
     let mut failed = 0_usize;
-    let all = polls.len();
-    for poll in polls {
+    let mut given = HashMap::<String, &Target>::new();
+    for (poll, target) in polls.into_iter().zip(&settings.targets) {
         match poll.await? {
-            Ok(line) => println!("{line}"),
+            Ok((agent_id, line)) => {
+                println!("{line}");
+                if let Some(first) = given.get(&agent_id) {
+                    println!("two targets, one spoke: {first} and {target} give agent_id={agent_id}");
+                    failed += usize::from(settings.identity_rule == IdentityRule::Pin);
+                } else {
+                    given.insert(agent_id, target);
+                }
+            }
             Err(line) => {
                 failed += 1;
                 println!("{line}");
             }
         }
     }
-    anyhow::ensure!(failed == 0, "{failed} of {all} targets gave no post");
+    let all = settings.targets.len();
+    anyhow::ensure!(failed == 0, "{failed} of {all} targets gave no post that is taken");
     Ok(())
 }
 
-async fn poll(asker: &Asker, target: &Target) -> Result<String, String> {
+/// Polls a target; the agent id and the line about it.
+async fn poll(asker: &Asker, target: &Target) -> Result<(String, String), String> {
     let began = Instant::now();
     let asked = asker.ask(target).await;
     let judged = asked.and_then(|body| check(&body).map(|post| (post, body.len())).map_err(Failure::Body));
     match judged {
-        Ok((post, bytes)) => Ok(format!(
-            "{target} ok agent_id={} bytes={bytes} ms={}",
-            post.agent_id,
-            began.elapsed().as_millis()
-        )),
+        Ok((post, bytes)) => {
+            let ms = began.elapsed().as_millis();
+            let line = format!("{target} ok agent_id={} bytes={bytes} ms={ms}", post.agent_id);
+            Ok((post.agent_id, line))
+        }
         Err(failure) => Err(format!("{target} failed {failure}")),
     }
 }

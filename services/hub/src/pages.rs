@@ -24,7 +24,7 @@ impl Overview {
         let (mut all, mut up) = (0_usize, 0_usize);
         for (target, state) in self.targets.states() {
             all += 1;
-            up += usize::from(matches!(state, State::Up { .. }));
+            up += usize::from(state.is_up());
             // Writing to a text cannot fail.
             let _ = writeln!(
                 rows,
@@ -77,6 +77,10 @@ fn in_words(state: &State) -> String {
         State::Unknown => "not polled yet".to_owned(),
         State::Up { agent_id, bytes, took } => {
             format!("up: {bytes} bytes of {agent_id} in {} ms", took.as_millis())
+        }
+        State::Contested { agent_id, first, goes_up } => {
+            let what = if *goes_up { "go up as well" } else { "are set aside, the newest of them is kept" };
+            format!("two targets, one spoke: {agent_id} is taken from {first}; the posts of this one {what}")
         }
         State::Failing(failure) => format!("failing: {failure}"),
     }

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::clock::Clock;
+use agent::http::health::Health;
 use agent::shutdown::Stop;
 use bytes::Bytes;
 use reqwest::Url;
 use tokio::time::Instant;
 
-use crate::check::{Post, Reason, check};
+use crate::check::{Reason, check};
+use crate::claims::Claims;
 use crate::client::{Client, Fault};
 use crate::intake::Intake;
 use crate::metrics::{From, Metrics};
-use crate::settings::Settings;
+use crate::settings::{IdentityRule, Settings};
 use crate::target::Target;
 
 /// Why a poll brought nothing. The closed list is the log's word and the metric's label.
@@ -28,6 +30,8 @@ pub enum Failure {
     Status(u16),
     /// The body is no post.
     Body(Reason),
+    /// The post is of a spoke that is taken from another target.
+    Identity,
     /// The hub could not write the body to disk.
     Store,
 }
@@ -40,6 +44,7 @@ impl Failure {
             Self::Redirect(_) => "redirect",
             Self::Status(_) => "status",
             Self::Body(reason) => reason.label(),
+            Self::Identity => "identity",
             Self::Store => "store",
         }
     }
@@ -48,7 +53,8 @@ impl Failure {
     pub fn all() -> impl Iterator<Item = Self> {
         let faults = Fault::ALL.into_iter().map(Self::Transport);
         let reasons = Reason::ALL.into_iter().map(Self::Body);
-        faults.chain(reasons).chain([Self::Redirect(302), Self::Status(500), Self::Store])
+        let others = [Self::Redirect(302), Self::Status(500), Self::Identity, Self::Store];
+        faults.chain(reasons).chain(others)
     }
 }
 
@@ -75,8 +81,33 @@ pub enum State {
         /// How long the poll took.
         took: Duration,
     },
+    /// It gave a post of a spoke that another target gives.
+    Contested {
+        /// Whose post it was.
+        agent_id: String,
+        /// The target that the spoke is taken from.
+        first: Target,
+        /// Whether the post goes up all the same.
+        goes_up: bool,
+    },
     /// It gave none.
     Failing(Failure),
+}
+
+impl State {
+    /// Why the poll brought nothing, if it brought nothing.
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Contested { goes_up: false, .. } => Some(Failure::Identity),
+            Self::Failing(failure) => Some(*failure),
+            Self::Unknown | Self::Up { .. } | Self::Contested { goes_up: true, .. } => None,
+        }
+    }
+
+    /// Whether the poll brought a post.
+    pub fn is_up(&self) -> bool {
+        !matches!(self, Self::Unknown) && self.failure().is_none()
+    }
 }
 
 /// The targets and how they are. Clones share it.
@@ -144,13 +175,33 @@ pub struct Poller {
     metrics: Metrics,
     clock: Clock,
     targets: Targets,
+    claims: Claims,
+    rule: IdentityRule,
 }
 
 impl Poller {
     /// A poller of all targets of the settings.
-    pub fn new(asker: Asker, intake: Intake, metrics: Metrics, clock: Clock, targets: &[Target]) -> Self {
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(
+        settings: &Settings,
+        intake: Intake,
+        metrics: Metrics,
+        clock: Clock,
+        health: Health,
+    ) -> reqwest::Result<Self> {
+        let targets = &settings.targets;
         metrics.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
-        Self { asker, intake, metrics, clock, targets: Targets::new(targets) }
+        Ok(Self {
+            asker: Asker::new(settings)?,
+            intake,
+            claims: Claims::open(settings, metrics.clone(), health),
+            metrics,
+            clock,
+            targets: Targets::new(targets),
+            rule: settings.identity_rule,
+        })
     }
 
     /// The targets and how they are.
@@ -161,7 +212,8 @@ impl Poller {
     /// Polls until `stop`; the returned tasks end then, each once a body that it has in hand is kept.
     pub fn start(&self, stop: &Stop) -> Vec<tokio::task::JoinHandle<()>> {
         let poll = |at| tokio::spawn(self.clone().poll(at, stop.clone()));
-        (0..self.targets.0.len()).map(poll).collect()
+        let keeping = tokio::spawn(self.claims.clone().keep(stop.clone()));
+        (0..self.targets.0.len()).map(poll).chain([keeping]).collect()
     }
 
     async fn poll(self, at: usize, mut stop: Stop) {
@@ -179,17 +231,15 @@ impl Poller {
                 asked = self.asker.ask(target) => asked,
             };
             let polled = match asked {
-                Ok(body) => self.take(body).await,
+                Ok(body) => self.take(at, target, body, began).await,
                 Err(failure) => Err(failure),
             };
-            let took = began.elapsed();
-            self.metrics.poll_duration.observe(took.as_secs_f64());
-            self.metrics.polled(polled.as_ref().err().copied());
-            let now = polled.map_or_else(State::Failing, |(post, bytes)| State::Up {
-                agent_id: post.agent_id,
-                bytes,
-                took,
-            });
+            if polled.as_ref().is_err_and(|failure| *failure != Failure::Store) {
+                self.claims.missed(at);
+            }
+            let now = polled.unwrap_or_else(State::Failing);
+            self.metrics.poll_duration.observe(began.elapsed().as_secs_f64());
+            self.metrics.polled(now.failure());
             self.change(target, state, &now);
             due += interval;
             let (next, missed) = next_due(due, Instant::now(), interval);
@@ -201,18 +251,28 @@ impl Poller {
         }
     }
 
-    async fn take(&self, body: Bytes) -> Result<(Post, usize), Failure> {
+    async fn take(&self, at: usize, target: &Target, body: Bytes, began: Instant) -> Result<State, Failure> {
         let bytes = body.len();
-        match check(&body) {
-            Ok(post) => match self.intake.keep(&post, body, From::Poll).await {
-                Ok(()) => Ok((post, bytes)),
-                Err(_) => Err(Failure::Store), // the store has said it
-            },
-            Err(reason) => match self.intake.set_aside(body, reason, From::Poll).await {
-                Ok(()) => Err(Failure::Body(reason)),
-                Err(_) => Err(Failure::Store),
-            },
-        }
+        let post = match check(&body) {
+            Ok(post) => post,
+            Err(reason) => {
+                let aside = self.intake.set_aside(body, reason, From::Poll).await;
+                return Err(aside.map_or(Failure::Store, |()| Failure::Body(reason)));
+            }
+        };
+        let first = self.claims.gave(at, &post.agent_id);
+        let goes_up = first.is_none() || self.rule == IdentityRule::Warn;
+        let kept = if goes_up {
+            self.intake.keep(&post, body, From::Poll).await
+        } else {
+            self.intake.set_aside_contested(body, target, &post.agent_id).await
+        };
+        kept.map_err(|_| Failure::Store)?; // the intake has said it
+        let agent_id = post.agent_id;
+        Ok(match first {
+            Some(first) => State::Contested { agent_id, first, goes_up },
+            None => State::Up { agent_id, bytes, took: began.elapsed() },
+        })
     }
 
     /// Notes how a poll ended, and logs what has changed.
@@ -220,13 +280,9 @@ impl Poller {
         tracing::debug!(%target, state = ?now, "polled");
         let before =
             std::mem::replace(&mut *state.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        self.metrics.targets_up.add(i64::from(now.is_up()) - i64::from(before.is_up()));
         match (&before, now) {
-            (State::Up { .. }, State::Failing(_)) => self.metrics.targets_up.dec(),
-            (State::Unknown | State::Failing(_), State::Up { .. }) => self.metrics.targets_up.inc(),
-            _ => {}
-        }
-        match (&before, now) {
-            (State::Unknown, State::Up { agent_id, .. }) => {
+            (State::Unknown | State::Contested { .. }, State::Up { agent_id, .. }) => {
                 tracing::info!(%target, %agent_id, "the target answers");
             }
             (State::Failing(_), State::Up { agent_id, .. }) => {

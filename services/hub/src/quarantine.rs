@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use agent::clock::Clock;
 use agent::file;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::check::Reason;
 
@@ -23,6 +24,8 @@ pub enum Why {
     Refused,
     /// It is too far in the future.
     Future,
+    /// Its spoke is taken from another target.
+    Identity,
 }
 
 impl Why {
@@ -32,12 +35,13 @@ impl Why {
             Self::Body(reason) => reason.label(),
             Self::Refused => "refused",
             Self::Future => "future",
+            Self::Identity => "identity",
         }
     }
 
     /// Each reason.
     pub fn all() -> impl Iterator<Item = Self> {
-        Reason::ALL.into_iter().map(Self::Body).chain([Self::Refused, Self::Future])
+        Reason::ALL.into_iter().map(Self::Body).chain([Self::Refused, Self::Future, Self::Identity])
     }
 }
 
@@ -75,21 +79,37 @@ impl Quarantine {
     /// `sequence` is the place in its lane of a post that was kept already: it tells later whether the lane has
     /// newer ones.
     pub async fn put(&self, body: Bytes, why: impl Into<Why>, sequence: Option<u64>) -> io::Result<()> {
-        let (this, why) = (self.clone(), why.into());
-        tokio::task::spawn_blocking(move || this.put_now(&body, why, sequence))
+        let place = sequence.map(|sequence| format!("-{sequence}")).unwrap_or_default();
+        let ending = format!("-{}{place}.body", why.into().label());
+        self.put_named(body, ending, false).await
+    }
+
+    /// As [`Quarantine::put`], in the place of what was put before for the same reason and the same `of`.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub async fn put_newest(&self, body: Bytes, why: impl Into<Why>, of: &str) -> io::Result<()> {
+        // Short whatever `of` is, and no number that would be read as a place.
+        let digest = Sha256::digest(of);
+        let of: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.put_named(body, format!("-{}-of_{of}.body", why.into().label()), true).await
+    }
+
+    async fn put_named(&self, body: Bytes, ending: String, alone: bool) -> io::Result<()> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.put_now(&body, &ending, alone))
             .await
             .map_err(io::Error::other)?
     }
 
-    fn put_now(&self, body: &[u8], why: Why, sequence: Option<u64>) -> io::Result<()> {
+    fn put_now(&self, body: &[u8], ending: &str, alone: bool) -> io::Result<()> {
         // Held while writing: bad bodies may wait for each other.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // Milliseconds of the clock, and always later than the one before, so that names sort by age.
         *last = Clock::system().now_ms().max(last.saturating_add(1));
-        let place = sequence.map(|sequence| format!("-{sequence}")).unwrap_or_default();
-        let name = format!("{:020}-{}{place}.body", *last, why.label());
-        file::write_atomic(&self.folder.join(name), body)?;
-        self.make_room()
+        let name = format!("{:020}{ending}", *last);
+        file::write_atomic(&self.folder.join(&name), body)?;
+        self.make_room(|other| alone && *other != name && other.ends_with(ending))
     }
 }
 
@@ -135,11 +155,15 @@ impl Quarantine {
         std::fs::remove_file(self.folder.join(&entry.name))
     }
 
-    /// Removes the oldest files until the rest is within the bounds.
-    fn make_room(&self) -> io::Result<()> {
+    /// Removes what `is_over` tells, and the oldest files until the rest is within the bounds.
+    fn make_room(&self, is_over: impl Fn(&String) -> bool) -> io::Result<()> {
         let mut kept_bytes = 0_u64;
         for (newer, name) in names(&self.folder)?.iter().rev().enumerate() {
             let path = self.folder.join(name);
+            if is_over(name) {
+                std::fs::remove_file(path)?;
+                continue;
+            }
             kept_bytes = kept_bytes.saturating_add(std::fs::metadata(&path)?.len());
             if newer >= MOST_FILES || kept_bytes > self.max_bytes {
                 std::fs::remove_file(path)?;
@@ -181,6 +205,25 @@ mod tests {
             .collect();
         assert_eq!(bodies, (79..99).map(|number| number.to_string()).collect::<Vec<_>>());
         assert!(names.iter().all(|name| name.ends_with("-nan.body")), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn of_what_is_put_alone_the_newest_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..3 {
+            // Opened anew each time: a restart changes nothing.
+            let quarantine = Quarantine::open(folder.path().to_owned(), 1000).unwrap();
+            quarantine.put(format!("door {number}").into(), Reason::Nan, None).await.unwrap();
+            for of in ["a", "b"] {
+                let body = format!("{of} {number}").into();
+                quarantine.put_newest(body, Why::Identity, of).await.unwrap();
+            }
+        }
+        let quarantine = Quarantine::open(folder.path().to_owned(), 1000).unwrap();
+        let entries = quarantine.entries().unwrap();
+        assert!(entries.iter().all(|entry| entry.sequence == 0));
+        let bodies: Vec<_> = entries.iter().map(|entry| quarantine.read(entry).unwrap()).collect();
+        assert_eq!(bodies, ["door 0", "door 1", "door 2", "a 2", "b 2"].map(|body| body.as_bytes().to_vec()));
     }
 
     #[tokio::test]

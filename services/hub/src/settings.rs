@@ -25,6 +25,7 @@ pub const OWN: Section = Section {
         Key::new("ip_listen_address", Kind::Text, "address of pages, health, metrics and receiving (`127.0.0.1`; in the image `0.0.0.0`)"),
         Key::new("ip_bind_port", Kind::Integer, "port of pages, health, metrics and receiving; 0: a free one (`5001`)"),
         Key::new("receive", Kind::Switch, "whether other agents may post here, as to a pattoo server (`false`)"),
+        Key::new("identity", Kind::Text, "what becomes of the posts of a spoke that another target gives as well: `pin` sets them aside, `warn` sends them up all the same; both tell (`pin`)"),
         Key::new("agent_id", Kind::Text, "the hub's agent_id where no file keeps one (derived from machine-id and host name, else random)"),
         Key::new("hostname", Kind::Text, "the host's name, from which an agent_id may be derived (the system's)"),
         Key::new("max_post_bytes", Kind::Integer, "the largest post that is taken, in bytes (`4194304`)"),
@@ -81,6 +82,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Whether it receives.
     pub receive: bool,
+    /// What becomes of the posts of a spoke that another target gives.
+    pub identity_rule: IdentityRule,
     /// Where posts go; `None` keeps them here.
     pub upstream: Option<Target>,
     /// The largest post, in bytes.
@@ -113,6 +116,26 @@ pub struct Settings {
     pub pattoo: Pattoo,
 }
 
+/// What becomes of the posts of a spoke that another target gives as well.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityRule {
+    /// The newest is kept in quarantine.
+    #[default]
+    Pin,
+    /// They go up all the same.
+    Warn,
+}
+
+impl IdentityRule {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Pin => "pin",
+            Self::Warn => "warn",
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenTarget {
@@ -128,6 +151,7 @@ struct Written {
     polling_interval: u64,
     poll_timeout: Option<u64>,
     receive: bool,
+    identity: IdentityRule,
     agent_id: Option<String>,
     hostname: Option<String>,
     max_post_bytes: Option<u64>,
@@ -211,6 +235,7 @@ impl Settings {
             poll_timeout: Duration::from_secs(poll_timeout),
             listen: configuration.listen()?,
             receive: written.receive,
+            identity_rule: written.identity,
             upstream: upstream(configuration)?,
             max_post_bytes: usize::try_from(max_post_bytes).unwrap_or(usize::MAX),
             bounds,
@@ -256,6 +281,11 @@ impl Settings {
         self.pattoo.cache_directory.join("canary")
     }
 
+    /// Where it is kept which target gave which spoke.
+    pub fn claims_file(&self) -> PathBuf {
+        self.pattoo.cache_directory.join("claims")
+    }
+
     /// Where a running hub takes the commands of `--queue`.
     pub fn queue_socket(&self) -> PathBuf {
         self.pattoo.system_daemon_directory.join(format!("{}.queue.sock", PROGRAM.name))
@@ -283,6 +313,7 @@ impl Settings {
         line("ip_listen_address", &format!("\"{}\"", self.listen.ip()));
         line("ip_bind_port", &self.listen.port());
         line("receive", &self.receive);
+        line("identity", &self.identity_rule.label());
         line("hostname", &self.node);
         line("agent_id", &format!("{} # {}", id.id, id.origin));
         line("max_post_bytes", &self.max_post_bytes);

@@ -48,6 +48,8 @@ pub struct Spoke {
 #[derive(Debug)]
 struct Shared {
     agent_id: String,
+    /// By how many bytes its posts are longer than they need be.
+    filler: usize,
     manner: Mutex<SpokeManner>,
     stamp: AtomicU64,
     given: Mutex<Vec<Vec<u8>>>,
@@ -56,17 +58,23 @@ struct Shared {
 impl Spoke {
     /// A spoke of that agent id, on a free port of 127.0.0.1.
     pub fn start(agent_id: &str, manner: SpokeManner) -> Self {
-        Self::on(Peer::new(), agent_id, manner)
+        Self::on(Peer::new(), agent_id, 100, manner)
     }
 
     /// A spoke on a free port of ::1.
     pub fn start_on_ipv6(agent_id: &str, manner: SpokeManner) -> Self {
-        Self::on(Peer::on("[::1]:0".parse().unwrap()), agent_id, manner)
+        Self::on(Peer::on("[::1]:0".parse().unwrap()), agent_id, 100, manner)
     }
 
-    fn on(peer: Peer, agent_id: &str, manner: SpokeManner) -> Self {
+    /// Another spoke of the same agent id, as a host that was copied has it; its posts are longer.
+    pub fn twin(&self, manner: SpokeManner) -> Self {
+        Self::on(Peer::new(), &self.shared.agent_id, self.shared.filler + 1, manner)
+    }
+
+    fn on(peer: Peer, agent_id: &str, filler: usize, manner: SpokeManner) -> Self {
         let shared = Shared {
             agent_id: agent_id.to_owned(),
+            filler,
             manner: Mutex::new(manner),
             stamp: AtomicU64::new(crate::post::now_ms() - 3_600_000),
             given: Mutex::default(),
@@ -110,7 +118,7 @@ impl Shared {
     fn try_answer(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         let manner = *self.manner.lock().unwrap();
         let stamp = self.stamp.fetch_add(1, Ordering::SeqCst);
-        let good = post(&self.agent_id, stamp, 100);
+        let good = post(&self.agent_id, stamp, self.filler);
         match manner {
             SpokeManner::Answer => {
                 // Remembered first: once it is out, the hub may be asked about it.
