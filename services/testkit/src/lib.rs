@@ -21,7 +21,7 @@ mod spoke;
 mod wait;
 
 pub use host::MadeUpHost;
-pub use peer::Request;
+pub use peer::{Port, Request};
 pub use program::{Folder, Program};
 pub use server::{Server, ServerManner};
 pub use spoke::{Spoke, SpokeManner};

@@ -86,6 +86,22 @@ impl Drop for Peer {
     }
 }
 
+/// A port of 127.0.0.1 that nobody else gets, though a program may listen there; so it can come back there.
+#[derive(Debug)]
+pub struct Port(Peer);
+
+impl Port {
+    /// A free port.
+    pub fn reserve() -> Self {
+        Self(Peer::new())
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.0.address.port()
+    }
+}
+
 /// Waits until the other side is gone, as one does that hangs.
 pub(crate) fn hang(mut stream: &TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
