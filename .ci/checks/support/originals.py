@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-# The web server, the client and the encryption that PattooShared loads are not used here: they are stood in for.
+# The web server and the encryption that PattooShared loads are not used here: they are stood in for.
 STAND_INS = """
 import sys, types
 
-for name in ("gunicorn", "gunicorn.app", "gunicorn.app.base", "gnupg", "requests"):
+for name in ("gunicorn", "gunicorn.app", "gunicorn.app.base", "gnupg"):
     sys.modules[name] = types.ModuleType(name)
 sys.modules["gunicorn.app.base"].BaseApplication = object
 """
@@ -107,3 +107,45 @@ def cache(folder, program, posts):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+# One line of JSON in: what to make and what to call on it. One line out: what each call returned.
+PHTTP = STAND_INS + """
+import json
+from pattoo_shared import phttp
+from pattoo_shared.configuration import Config
+from pattoo_shared.constants import DATA_FLOAT, DATA_INT
+from pattoo_shared.variables import AgentPolledData, DataPoint, TargetDataPoints
+
+
+def polled(program, interval, target, points):
+    data, of_target = AgentPolledData(program, interval), TargetDataPoints(target)
+    of_target.add([DataPoint(key, value, DATA_FLOAT if isinstance(value, float) else DATA_INT) for key, value in points])
+    data.add(of_target)
+    return data
+
+
+name, arguments, calls = json.loads(sys.stdin.readline())
+if name == "PostAgent":
+    arguments = [polled(*arguments)]
+made = getattr(phttp, name)(*arguments)
+print(json.dumps([made._identifier, [getattr(made, call)() for call in calls]]), end="")
+"""
+
+
+def phttp(folder, name, arguments, *calls):
+    """Makes `pattoo_shared.phttp.<name>` in that folder and calls it. Returns its identifier and what each call returned.
+
+    For `PostAgent` the arguments are program, interval in seconds, target and [(key, value)].
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PHTTP],
+        # Whatever proxy this machine has is not meant.
+        env=folder.environment(NO_PROXY="*", no_proxy="*"),
+        input=json.dumps([name, arguments, calls]) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
