@@ -1,0 +1,47 @@
+//! The operation guide and the hub name the same metrics.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::{HUB, api, folder};
+use testkit::http::get;
+use testkit::{Server, ServerManner};
+
+/// How the hub's metrics begin.
+const PREFIX: &str = "pattoo_hub_";
+
+/// Every name of a metric of the hub in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let name = |rest: &str| {
+        let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+        format!("{PREFIX}{}", &rest[..end.unwrap_or(rest.len())])
+    };
+    let found = text.split(PREFIX).skip(1).map(name);
+    // `pattoo_hub_*` means all of them.
+    found.filter(|name| name != PREFIX).collect()
+}
+
+#[test]
+fn every_metric_is_in_the_operation_guide_and_none_that_does_not_exist() {
+    let server = Server::start(ServerManner::Take);
+    let folder = folder(&api(&server), &[], 300, &["receive: true"]);
+    let hub = folder.start(HUB);
+    let page = get(hub.address, "/metrics").text();
+    let shown: String = page.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let shown = names(&shown);
+    assert!(shown.contains("pattoo_hub_spool_sync_duration_seconds") && shown.len() > 25, "{shown:?}");
+
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guide = names(&std::fs::read_to_string(project.join("docs/operation.md")).unwrap());
+    assert_eq!(guide, shown, "left: docs/operation.md, right: what the hub shows");
+    let documents = std::fs::read_dir(project.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for document in documents.chain([project.join("README.md")]) {
+        if document.extension().is_some_and(|kind| kind == "md") {
+            let named = names(&std::fs::read_to_string(&document).unwrap());
+            let unknown: Vec<_> = named.difference(&shown).collect();
+            assert!(unknown.is_empty(), "{}: {unknown:?}", document.display());
+        }
+    }
+}
