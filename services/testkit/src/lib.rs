@@ -1,5 +1,5 @@
 //! For tests alone: made-up hosts, spokes and servers that misbehave on request, a real program as a child, plain
-//! HTTP, and a wait that does not sleep longer than it must.
+//! HTTP, file systems of their own, chance from a seed, and a wait that does not sleep longer than it must.
 //!
 //! Everything here runs on threads of its own and ends when it is dropped.
 
@@ -11,8 +11,10 @@
     reason = "a test that cannot go on must stop, and say where"
 )]
 
+mod chance;
 mod host;
 pub mod http;
+mod mount;
 mod peer;
 pub mod post;
 mod program;
@@ -20,8 +22,10 @@ mod server;
 mod spoke;
 mod wait;
 
+pub use chance::Chance;
 pub use host::MadeUpHost;
-pub use peer::{Port, Request};
+pub use mount::{Mount, clone_at_once};
+pub use peer::{Answerer, Peer, Port, Request, hang, head, whole};
 pub use program::{Folder, Program};
 pub use server::{Server, ServerManner};
 pub use spoke::{Spoke, SpokeManner};

@@ -11,9 +11,13 @@ pub fn now_ms() -> u64 {
 /// A whole post of `agent_id` with one datapoint, told apart by its stamp (ms), with `filler` bytes more than
 /// it needs. The server would take it.
 pub fn post(agent_id: &str, stamp: u64, filler: usize) -> Vec<u8> {
-    let filler = "x".repeat(filler);
+    post_with(agent_id, stamp, &"x".repeat(filler))
+}
+
+/// As [`post`], with a filler that a test chooses: one of chance is packed to half of its length.
+pub fn post_with(agent_id: &str, stamp: u64, filler: &str) -> Vec<u8> {
     let texts = [
-        ("filler", filler.as_str()),
+        ("filler", filler),
         ("pattoo_agent_polling_interval", "1000"),
         ("pattoo_agent_hostname", agent_id),
         ("pattoo_agent_id", agent_id),

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,18 +12,40 @@ use crate::wait::{LIMIT, wait_until};
 
 /// A `PATTOO_CONFIGDIR` and the directories that it names, gone when dropped.
 #[derive(Debug)]
-pub struct Folder(tempfile::TempDir);
+pub struct Folder {
+    root: tempfile::TempDir,
+    cache: PathBuf,
+}
 
 impl Folder {
     /// A folder whose `pattoo.yaml` names directories of its own; `more` is appended to that file.
     pub fn new(more: &str) -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        let root = folder.0.path();
+        let root = tempfile::tempdir().unwrap();
+        let cache = root.path().join("cache");
+        Self::made(root, cache, more)
+    }
+
+    /// As [`Folder::new`], in memory where there is such a place: for tests that are not about disks.
+    pub fn in_memory(more: &str) -> Self {
+        let shm = Path::new("/dev/shm");
+        let root =
+            if shm.is_dir() { tempfile::tempdir_in(shm).unwrap() } else { tempfile::tempdir().unwrap() };
+        let cache = root.path().join("cache");
+        Self::made(root, cache, more)
+    }
+
+    /// As [`Folder::new`], with its `cache_directory` elsewhere.
+    pub fn with_cache(cache: &Path, more: &str) -> Self {
+        Self::made(tempfile::tempdir().unwrap(), cache.to_owned(), more)
+    }
+
+    fn made(root: tempfile::TempDir, cache: PathBuf, more: &str) -> Self {
+        let folder = Self { root, cache };
+        let (root, cache) = (folder.root.path().display(), folder.cache.display());
         std::fs::create_dir(folder.config()).unwrap();
         let pattoo = format!(
-            "pattoo:\n  log_level: debug\n  log_directory: {root}/log\n  cache_directory: {root}/cache\n  \
-             daemon_directory: {root}/daemon\n  system_daemon_directory: {root}/run\n{more}",
-            root = root.display()
+            "pattoo:\n  log_level: debug\n  log_directory: {root}/log\n  cache_directory: {cache}\n  \
+             daemon_directory: {root}/daemon\n  system_daemon_directory: {root}/run\n{more}"
         );
         folder.write("pattoo.yaml", &pattoo);
         folder
@@ -35,22 +58,22 @@ impl Folder {
 
     /// The configuration directory.
     pub fn config(&self) -> PathBuf {
-        self.0.path().join("config")
+        self.root.path().join("config")
     }
 
     /// The cache directory.
     pub fn cache(&self) -> PathBuf {
-        self.0.path().join("cache")
+        self.cache.clone()
     }
 
     /// The daemon directory.
     pub fn daemon(&self) -> PathBuf {
-        self.0.path().join("daemon")
+        self.root.path().join("daemon")
     }
 
     /// The system daemon directory.
     pub fn run_directory(&self) -> PathBuf {
-        self.0.path().join("run")
+        self.root.path().join("run")
     }
 
     /// Runs a program to its end, in the folder's environment.
@@ -85,30 +108,20 @@ impl Folder {
     }
 
     fn shift_file(&self) -> PathBuf {
-        self.0.path().join("clock.shift")
+        self.root.path().join("clock.shift")
     }
 
-    fn start_command(&self, mut command: Command) -> Program {
-        let binary = command.get_program().to_string_lossy().into_owned();
-        command.args(["--start", "--foreground"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let output = child.stdout.take().unwrap();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let written = lines.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                written.lock().unwrap().push(line);
-            }
-        });
-        let mut program = Program { child, lines, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let mut address = None;
-        wait_until(&format!("{binary} listens"), LIMIT, || {
-            let ended = program.child.try_wait().unwrap();
-            address = program.lines.lock().unwrap().iter().find_map(|line| address_in(line));
-            assert!(ended.is_none() || address.is_some(), "{binary} ended ({ended:?}):\n{}", program.log());
-            address.is_some()
-        });
-        program.address = address.unwrap();
+    /// Starts a program in the foreground and does not wait for it; its clock is as
+    /// [`Folder::start_with_shifted_clock`] says.
+    pub fn spawn(&self, binary: &str) -> Program {
+        let mut command = self.command(binary);
+        command.env("PATTOO_TEST_CLOCK_SHIFT_MS", self.shift_file());
+        Program::spawn(command)
+    }
+
+    fn start_command(&self, command: Command) -> Program {
+        let mut program = Program::spawn(command);
+        wait_until("the program listens", LIMIT, || program.listens());
         program
     }
 
@@ -147,12 +160,40 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 #[derive(Debug)]
 pub struct Program {
     child: Child,
+    reading: Option<JoinHandle<()>>,
     lines: Arc<Mutex<Vec<String>>>,
     /// Where it listens.
     pub address: SocketAddr,
 }
 
 impl Program {
+    fn spawn(mut command: Command) -> Self {
+        command.args(["--start", "--foreground"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = lines.clone();
+        let reading = std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                written.lock().unwrap().push(line);
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { child, reading: Some(reading), lines, address }
+    }
+
+    /// Whether it listens already; then [`Program::address`] says where.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn listens(&mut self) -> bool {
+        let ended = self.child.try_wait().unwrap();
+        let address = self.lines.lock().unwrap().iter().find_map(|line| address_in(line));
+        assert!(ended.is_none() || address.is_some(), "the program ended ({ended:?}):\n{}", self.log());
+        self.address = address.unwrap_or(self.address);
+        address.is_some()
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")
@@ -169,10 +210,19 @@ impl Program {
         kill_process(pid, Signal::TERM).unwrap();
     }
 
-    /// Kills it at once, as a power cut would.
-    pub fn kill(mut self) {
+    /// Kills it at once. Returns its whole log.
+    pub fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.whole_log()
+    }
+
+    /// The log of a program that has ended.
+    pub fn whole_log(&mut self) -> String {
+        if let Some(reading) = self.reading.take() {
+            reading.join().unwrap();
+        }
+        self.log()
     }
 
     /// Waits for its end and returns how it ended and how long that took.

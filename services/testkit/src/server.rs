@@ -5,16 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::peer::{Peer, Request, hang};
+use crate::peer::{Peer, Request, hang, head, whole};
 use crate::post::{agent_id, stamp};
-use crate::spoke::{head, whole};
 
 /// How a made-up pattoo server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerManner {
     /// Takes posts: 200 and `OK`.
     Take,
-    /// Does not listen. A server that began otherwise can no longer do so.
+    /// Does not listen.
     Refuse,
     /// Reads the post and says nothing.
     Hang,
@@ -83,7 +82,9 @@ impl Server {
     /// Behaves so from now on.
     pub fn set(&self, manner: ServerManner) {
         *self.shared.manner.lock().unwrap() = manner;
-        if manner != ServerManner::Refuse {
+        if manner == ServerManner::Refuse {
+            self.peer.refuse();
+        } else {
             let shared = self.shared.clone();
             self.peer.listen(Arc::new(move |request, mut stream| {
                 // That the other side goes away is its right.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::peer::{Peer, Request, hang};
+use crate::peer::{Peer, Request, hang, head, whole};
 use crate::post::post;
 
 /// How a made-up spoke behaves.
@@ -12,7 +12,7 @@ use crate::post::post;
 pub enum SpokeManner {
     /// Gives a fresh post each time.
     Answer,
-    /// Does not listen. A spoke that began otherwise can no longer do so.
+    /// Does not listen.
     Refuse,
     /// Takes the question and says nothing.
     HangBeforeHeaders,
@@ -92,10 +92,17 @@ impl Spoke {
     /// Behaves so from now on.
     pub fn set(&self, manner: SpokeManner) {
         *self.shared.manner.lock().unwrap() = manner;
-        if manner != SpokeManner::Refuse {
+        if manner == SpokeManner::Refuse {
+            self.peer.refuse();
+        } else {
             let shared = self.shared.clone();
             self.peer.listen(Arc::new(move |_, stream| shared.answer(stream)));
         }
+    }
+
+    /// Waits until whatever was asked before is done with.
+    pub fn settle(&self) {
+        self.peer.settle();
     }
 
     /// What it was asked.
@@ -164,15 +171,4 @@ impl Shared {
             }
         }
     }
-}
-
-pub(crate) fn head(stream: &mut TcpStream, status: &str, headers: &str) -> std::io::Result<()> {
-    stream
-        .write_all(format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}\r\n").as_bytes())
-}
-
-pub(crate) fn whole(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
-    let headers = format!("{headers}Content-Length: {}\r\nConnection: close\r\n", body.len());
-    head(stream, status, &headers)?;
-    stream.write_all(body)
 }

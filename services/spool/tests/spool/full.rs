@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use spool::{DropReason, Error, Options, Spool, WhenFull};
+use testkit::Mount;
 
-use crate::support::mount::Mount;
 use crate::support::{SOON, body, read_body, small};
 
 const SIZE: u64 = 64 << 20;

@@ -7,13 +7,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use spool::{Disk, Files, Handle, Options, Spool};
+use testkit::{Mount, clone_at_once};
 
-use crate::support::mount::Mount;
 use crate::support::{Chance, SOON, body, long, read_body, small};
 
 /// A disk whose syncs do nothing.
@@ -106,8 +105,7 @@ fn cut(cuts: u64, seed: u64, files: &Arc<dyn Files>) -> (u64, u64) {
             }
             let before: BTreeSet<u64> = confirmed.lock().unwrap().clone();
             let clone = outer.path().join(format!("cut-{number}"));
-            let status = Command::new("cp").arg("--reflink=always").arg(&image).arg(&clone).status().unwrap();
-            assert!(status.success(), "cp --reflink failed");
+            clone_at_once(&image, &clone);
             let maybe_gone: BTreeSet<u64> = gone.lock().unwrap().clone();
             let after = Mount::open(&clone);
             let (spool, report) =

@@ -1,34 +1,15 @@
 //! What the tests share: bodies that can be told right from wrong, a source of chance, a wait that ends.
 
 pub(crate) mod kill;
-pub(crate) mod mount;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use spool::Options;
+pub(crate) use testkit::Chance;
 
 /// Longer than anything here takes.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
-
-/// Chance from a seed: splitmix64.
-#[derive(Clone, Debug)]
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-}
 
 /// A body of a lane: its name, its number, and bytes that follow from both.
 pub(crate) fn body(lane: &str, number: u64, length: usize) -> Vec<u8> {
