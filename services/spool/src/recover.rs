@@ -130,10 +130,14 @@ impl Recovery<'_> {
         }
     }
 
-    /// A blank file newer than all that was written to is a spare; any other is a leftover.
+    /// A blank file newer than all that was written to is a spare. Segments are written to in the order of their
+    /// numbers, so an older one held something once.
     fn take_blank(&mut self, id: u32, length: u64) {
         let path = self.path(id);
-        if !self.used && length == self.options.segment_bytes && self.spares.len() < 2 {
+        if self.used {
+            return self.set_aside(id);
+        }
+        if length == self.options.segment_bytes && self.spares.len() < 2 {
             if let Ok(file) = self.options.files.open(&path, true) {
                 self.spares.push_front(Spare { id, file });
                 self.state.spares += 1;
@@ -157,12 +161,16 @@ impl Recovery<'_> {
             self.report.damage.unopened += 1;
             return true;
         }
+        self.set_aside(id);
+        true
+    }
+
+    fn set_aside(&mut self, id: u32) {
         let name = aside::dated((self.options.clock)(), &segment_name(id));
         match self.options.files.rename(&self.path(id), &self.folder.join(&name)) {
             Ok(()) => self.report.damage.files += 1,
             Err(_) => self.report.damage.unopened += 1,
         }
-        true
     }
 
     fn take_scanned(&mut self, id: u32, mut length: u64, file: &dyn Handle, found: &Scan, bad_pages: u64) {

@@ -61,6 +61,8 @@ pub fn verify(folder: &Path, files: &dyn Files) -> Result<Verified, Error> {
             found.spares += 1;
             continue;
         }
+        // Blank, and older than one that was written to: it held something once.
+        found.damage.files += std::mem::take(&mut found.spares);
         if segment.readable == 0 || matches!(segment.head, Some(SegmentHead::Foreign { .. })) {
             found.damage.files += 1;
             continue;

@@ -272,6 +272,23 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
+fn an_emptied_segment_is_told_and_not_taken_for_a_spare() {
+    for length in [0, small().segment_bytes] {
+        let sound = sound(5, false);
+        let name = segments(sound.folder.path())[1].clone();
+        rewrite(sound.folder.path(), &name, |bytes| {
+            bytes.clear();
+            bytes.resize(usize::try_from(length).unwrap(), 0);
+        });
+        assert_eq!(verify(sound.folder.path(), &Disk).unwrap().damage.files, 1);
+        let report = judge(&sound, "emptied", &[(name.clone(), 0..usize::MAX)]);
+        assert_eq!(report.damage.files, 1, "{report:?}");
+        let aside = |n: &String| n.starts_with("damaged-") && n.ends_with(&name);
+        assert!(names(sound.folder.path()).iter().any(aside));
+    }
+}
+
+#[test]
 fn a_segment_with_damage_in_it_is_set_aside_when_it_is_empty_and_within_its_bound() {
     let sound = sound(4, false);
     for name in segments(sound.folder.path()) {
