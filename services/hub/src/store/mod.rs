@@ -111,8 +111,9 @@ impl Store {
     }
 
     fn open_now(folder: &Path, bounds: &Bounds, metrics: Metrics) -> anyhow::Result<(Self, Filled)> {
-        let clock = Clock::system();
+        let clock = Clock::of_this_program();
         let options = Options {
+            clock: Arc::new(move || clock.now_ms()),
             name_of: Arc::new(|packed| {
                 let body = pack::unpack(packed).ok()?;
                 check::check(&body).ok().map(|post| post.agent_id)

@@ -83,7 +83,7 @@ impl Shown {
         let dropped = Opts::new("posts_dropped_total", "Posts that were taken and are lost.");
         let this = Self {
             store: Arc::downgrade(&store.0),
-            clock: Clock::system(),
+            clock: store.0.clock,
             posts_waiting: gauge("posts_waiting", "Posts that wait for delivery.")?,
             waiting_bytes: gauge("waiting_bytes", "Bytes on disk of the posts that wait for delivery.")?,
             oldest_seconds: gauge(
