@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hub::target::{Host, Target};
@@ -14,7 +15,12 @@ pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_pattoo_agent_os_hubd");
 
 /// The section that sends posts to `server`.
 pub(crate) fn api(server: &Server) -> String {
-    format!("pattoo_agent_api:\n  ip_address: 127.0.0.1\n  ip_bind_port: {}\n", server.address().port())
+    api_at(server.address())
+}
+
+/// The section that sends posts to that address.
+pub(crate) fn api_at(server: SocketAddr) -> String {
+    format!("pattoo_agent_api:\n  ip_address: {}\n  ip_bind_port: {}\n", server.ip(), server.port())
 }
 
 /// The section that sends posts nowhere.
@@ -23,6 +29,12 @@ pub(crate) const NO_API: &str = "pattoo_agent_api:\n  enabled: false\n";
 /// A folder for a hub that polls `spokes` each `interval` seconds, with more lines for its section.
 pub(crate) fn folder(api: &str, spokes: &[&Spoke], interval: u64, more: &[&str]) -> Folder {
     let folder = Folder::new(api);
+    configure(&folder, spokes, interval, more);
+    folder
+}
+
+/// Writes the section of a hub that polls `spokes` each `interval` seconds, with more lines.
+pub(crate) fn configure(folder: &Folder, spokes: &[&Spoke], interval: u64, more: &[&str]) {
     let mut own = format!("pattoo_agent_os_hubd:\n  ip_bind_port: 0\n  polling_interval: {interval}\n");
     if !spokes.is_empty() {
         own.push_str("  ip_devices:\n");
@@ -39,7 +51,6 @@ pub(crate) fn folder(api: &str, spokes: &[&Spoke], interval: u64, more: &[&str])
         own.push_str(&format!("  {line}\n"));
     }
     folder.write("pattoo_agent_os_hubd.yaml", &own);
-    folder
 }
 
 /// Posts to the hub as an agent does, and waits until it has taken it. Returns the body.
