@@ -46,11 +46,6 @@ impl Site {
         Self { folder, upstream, spokes, agents, books, chance, errors, change, clocks: &[0] }
     }
 
-    /// As [`Site::new`], and the hub's clock is set now and then.
-    pub(crate) fn with_clocks(chance: Chance, clocks: &'static [i64]) -> Self {
-        Self { clocks, ..Self::new(chance) }
-    }
-
     /// Lets the server fail in stretches, and the agents post as long as the backlog is bounded.
     fn tick(&mut self) {
         let kept = self.upstream.look(|kept| kept.posts());
@@ -105,28 +100,43 @@ impl Site {
         last.split(' ').next().and_then(|posts| posts.parse().ok()).expect("how many posts wait")
     }
 
-    /// Starts the hub and kills it so many times.
+    /// One life of the hub: it runs for so long, then it is killed, or told to stop. `found` is what waited before;
+    /// returns what waits after it.
+    pub(crate) fn life(&mut self, time: Duration, found: usize, killed: bool) -> usize {
+        let mut hub = self.run(time, found);
+        let at = Instant::now();
+        if !killed {
+            wait_until("it listens", LONG, || hub.listens());
+            hub.terminate();
+            let (status, took) = hub.wait();
+            assert!(status.success() && took < Duration::from_secs(20), "{status} after {took:?}");
+        }
+        let log = hub.kill();
+        self.stopped(at, &log)
+    }
+
+    /// So many kills, and a stop now and then. Returns what waits.
     pub(crate) fn kills(&mut self, kills: u64) -> usize {
         let mut found = 0;
         for kill in 0..kills {
-            // Every fifth is killed while it opens.
+            // Every fifth comes while the hub opens.
             let most = if kill % 5 == 4 { 60 } else { 2000 };
             let time = Duration::from_millis(self.chance.below(most));
-            let mut hub = self.run(time, found);
-            let at = Instant::now();
-            // Now and then it is told to stop, and killed if it has nothing left to lose.
+            found = self.life(time, found, true);
             if kill % 7 == 6 {
-                hub.terminate();
-                let (_, took) = hub.wait();
-                assert!(took < Duration::from_secs(20), "{took:?}");
+                found = self.life(time, found, false);
             }
-            let log = hub.kill();
-            found = self.stopped(at, &log);
             if kill % 4 == 3 {
                 assert_eq!(self.listed(), found);
             }
         }
         found
+    }
+
+    /// From now on the hub's clock is wrong by one of these many milliseconds.
+    pub(crate) fn set_clock(&mut self, clocks: &'static [i64]) {
+        self.clocks = clocks;
+        self.change = Instant::now();
     }
 
     /// All is well again, and nobody posts any more: `found` posts and what else is taken arrive.
