@@ -97,7 +97,8 @@ impl Delivery {
             let wake = if self.judge.in_doubt() { None } else { self.plan.wake() };
             let waiting = self.courier.clocks().is_busy();
             tokio::select! {
-                () = stop.wait() => return,
+                // And waited for: one that outlives the runtime's threads would tell of an error that is none.
+                () = stop.wait() => return self.under_way.shutdown().await,
                 lane = filled.recv() => match lane {
                     Some(lane) => self.plan.has_posts(&lane, self.courier.head(&lane)),
                     None => return, // the store is gone
