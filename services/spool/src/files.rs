@@ -4,11 +4,12 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation, flock};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, flock};
 use rustix::io::Errno;
 
 /// What is done with names in a folder.
@@ -48,6 +49,8 @@ pub trait Handle: Send + Sync + Debug {
     fn len(&self) -> io::Result<u64>;
     /// `fdatasync`.
     fn sync(&self) -> io::Result<()>;
+    /// Says what will be read soon, for the disk to fetch it meanwhile: no more than a hint.
+    fn will_need(&self, _offset: u64, _length: u64) {}
 }
 
 /// The file system itself.
@@ -122,6 +125,11 @@ impl Handle for DiskFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn will_need(&self, offset: u64, length: u64) {
+        // Without it reading is slower, and that is all.
+        let _ = fadvise(&self.0, offset, NonZeroU64::new(length), Advice::WillNeed);
     }
 }
 

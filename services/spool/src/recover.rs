@@ -4,13 +4,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::aside;
 use crate::files::{Handle, read_exact_at};
-use crate::format::{Entry, Place, RECORD_HEAD, SegmentHead, record_size, segment_name, segment_of};
+use crate::format::{
+    ENTRY, Entry, Place, RECORD_HEAD, SEGMENT_HEAD, SegmentHead, TRAILER, record_size, segment_name,
+    segment_of,
+};
 use crate::names::{self, Known, LANES, Names, TEMPORARY};
 use crate::options::{Error, Options};
 use crate::scan::{Scan, read_footer, read_whole, scan};
@@ -47,12 +51,46 @@ struct Found {
     last_segment: u32,
 }
 
+/// Hashes the number of a lane. It is looked up for every record, and the numbers are the spool's own, given one
+/// after the other: nobody outside chooses them so that they collide.
+#[derive(Debug, Default)]
+struct LaneHasher(u64);
+
+impl Hasher for LaneHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32((*byte).into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // 2^64 over the golden ratio: neighbours differ in the low and in the high bits.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// A segment's file and its length.
+type OpenedFile = (Arc<dyn Handle>, u64);
+
+/// How many segments are opened before they are read, so that the disk fetches what of them will be wanted while
+/// others are looked through.
+const AHEAD: usize = 8;
+
+/// What is fetched of the end of a segment before a footer has shown how much is needed.
+const FIRST_FOOTER: u64 = 32 << 10;
+
 struct Recovery<'a> {
     folder: &'a Path,
     options: &'a Options,
     state: State,
     spares: VecDeque<Spare>,
-    found: HashMap<u32, Found>,
+    found: HashMap<u32, Found, BuildHasherDefault<LaneHasher>>,
+    /// How much of a segment's end the last one needed.
+    footer_bytes: u64,
     keep_from: Option<u32>,
     used: bool,
     next_sequence: u64,
@@ -80,7 +118,8 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<Opened, Error> {
         options,
         state: State::new(folder.to_owned(), Arc::clone(files), options.unreadable_after),
         spares: VecDeque::new(),
-        found: HashMap::new(),
+        found: HashMap::default(),
+        footer_bytes: FIRST_FOOTER,
         keep_from: None,
         used: false,
         next_sequence: 0,
@@ -88,8 +127,19 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<Opened, Error> {
         buffer: Vec::new(),
         report: Report::default(),
     };
-    for id in &ids {
-        recovery.take(*id);
+    let mut opened = VecDeque::with_capacity(AHEAD);
+    let mut unopened = ids.iter();
+    loop {
+        while opened.len() < AHEAD
+            && let Some(id) = unopened.next()
+        {
+            opened.push_back((*id, recovery.open_ahead(*id)));
+        }
+        let Some((id, file)) = opened.pop_front() else { break };
+        match file {
+            Some((file, length)) => recovery.take(id, &*file, length),
+            None => recovery.report.damage.unopened += 1,
+        }
     }
     let next_segment = ids.first().map_or(1, |id| id.saturating_add(1));
     Ok(recovery.finish(known, next_segment))
@@ -100,25 +150,30 @@ impl Recovery<'_> {
         self.folder.join(segment_name(id))
     }
 
-    fn take(&mut self, id: u32) {
+    /// Opens a segment, and has the disk fetch its head and about its footer.
+    fn open_ahead(&self, id: u32) -> Option<OpenedFile> {
         let path = self.path(id);
         let files = &self.options.files;
-        let opened = || files.open(&path, false).and_then(|file| file.len().map(|length| (file, length)));
-        let Ok((file, length)) = opened().or_else(|_| opened()) else {
-            self.report.damage.unopened += 1;
-            return;
-        };
+        let open = || files.open(&path, false).and_then(|file| file.len().map(|length| (file, length)));
+        let (file, length) = open().or_else(|_| open()).ok()?;
+        file.will_need(0, SEGMENT_HEAD);
+        file.will_need(length.saturating_sub(self.footer_bytes), self.footer_bytes);
+        Some((file, length))
+    }
+
+    fn take(&mut self, id: u32, file: &dyn Handle, length: u64) {
         if self.keep_from.is_some()
-            && let Ok(Some((next_sequence, entries))) = read_footer(&*file, id, length)
+            && let Ok(Some((next_sequence, entries))) = read_footer(file, id, length)
         {
             self.report.segments += 1;
+            self.footer_bytes = TRAILER + record_size(entries.len() as u64 * ENTRY);
             self.next_sequence = self.next_sequence.max(next_sequence);
             self.add_segment(id, length, false);
             self.add_entries(id, &entries);
             return;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let bad_pages = read_whole(&*file, length, &mut buffer);
+        let bad_pages = read_whole(file, length, &mut buffer);
         let found = scan(&buffer, id);
         self.buffer = buffer;
         if found.is_blank() && bad_pages == 0 {
@@ -126,7 +181,7 @@ impl Recovery<'_> {
         } else if self.is_hopeless(id, &found, bad_pages) {
             self.report.damage.bytes += length;
         } else {
-            self.take_scanned(id, length, &*file, &found, bad_pages);
+            self.take_scanned(id, length, file, &found, bad_pages);
         }
     }
 
