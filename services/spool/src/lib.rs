@@ -51,7 +51,7 @@ mod verify;
 mod writer;
 
 pub use files::{Disk, Files, Handle};
-pub use options::{Clock, Error, MAX_LANE_NAME, NameOf, Options, WhenFull};
+pub use options::{Clock, Error, Filled, MAX_LANE_NAME, NameOf, Options, WhenFull};
 pub use spool::Spool;
 pub use stats::{
     Amount, Damage, DropReason, LaneInfo, Record, RecordInfo, Report, SYNC_BUCKETS_US, Stats, Syncs,

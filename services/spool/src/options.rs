@@ -18,6 +18,9 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Finds the lane that a body belongs to, where the names of the lanes were damaged.
 pub type NameOf = Arc<dyn Fn(&[u8]) -> Option<String> + Send + Sync>;
 
+/// Told of a lane that held nothing and has got a record.
+pub type Filled = Arc<dyn Fn(&Arc<str>) + Send + Sync>;
+
 /// What happens to an append for which there is no room, by `max_bytes` or by the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -56,6 +59,9 @@ pub struct Options {
     pub clock: Clock,
     /// Names lanes whose names were damaged; a lane that it cannot name is called `unnamed-<number>`.
     pub name_of: NameOf,
+    /// Called once such a record is synced, before its append is answered; under the spool's lock, so it must
+    /// neither wait nor ask the spool.
+    pub filled: Filled,
     /// The file system.
     pub files: Arc<dyn Files>,
 }
@@ -79,6 +85,7 @@ impl Default for Options {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }),
             name_of: Arc::new(|_| None),
+            filled: Arc::new(|_| {}),
             files: Arc::new(Disk),
         }
     }

@@ -116,7 +116,7 @@ pub(crate) fn open(folder: &Path, options: &Options) -> Result<Opened, Error> {
     let mut recovery = Recovery {
         folder,
         options,
-        state: State::new(folder.to_owned(), Arc::clone(files), options.unreadable_after),
+        state: State::new(folder.to_owned(), options),
         spares: VecDeque::new(),
         found: HashMap::default(),
         footer_bytes: FIRST_FOOTER,

@@ -5,6 +5,7 @@
 //! nothing is ever written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::files::{Files, Handle, read_exact_at};
 use crate::format::{Kind, Place, RECORD_HEAD, RecordHead, decode_head, record_size, segment_name};
+use crate::options::{Filled, Options};
 use crate::stats::{Amount, DropReason, LaneInfo, RecordInfo, Stats};
 
 /// Files that stay open for reading.
@@ -44,11 +46,11 @@ pub(crate) struct Segment {
     pub(crate) file: Option<Arc<dyn Handle>>,
 }
 
-#[derive(Debug)]
 pub(crate) struct State {
     folder: PathBuf,
     files: Arc<dyn Files>,
     unreadable_after: Duration,
+    filled: Filled,
     pub(crate) lanes: HashMap<u32, Lane>,
     pub(crate) names: HashMap<Arc<str>, u32>,
     /// Lanes that hold records, by the place of their oldest. That is the order of the sequences, but for
@@ -66,6 +68,16 @@ pub(crate) struct State {
     pub(crate) stats: Stats,
 }
 
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("lanes", &self.lanes.len())
+            .field("segments", &self.segments)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How a record leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaves {
@@ -74,11 +86,12 @@ pub(crate) enum Leaves {
 }
 
 impl State {
-    pub(crate) fn new(folder: PathBuf, files: Arc<dyn Files>, unreadable_after: Duration) -> State {
+    pub(crate) fn new(folder: PathBuf, options: &Options) -> State {
         State {
             folder,
-            files,
-            unreadable_after,
+            files: Arc::clone(&options.files),
+            unreadable_after: options.unreadable_after,
+            filled: Arc::clone(&options.filled),
             lanes: HashMap::new(),
             names: HashMap::new(),
             order: BTreeSet::new(),
@@ -279,6 +292,7 @@ impl State {
         lane.last_segment = lane.last_segment.max(place.segment);
         if first {
             lane.head = None;
+            (self.filled)(&lane.name);
             self.rekey(id);
         }
         self.stats.waiting.add(bytes);

@@ -72,18 +72,33 @@ struct Inner {
     spool: Spool,
     clock: Clock,
     metrics: Metrics,
-    filled: mpsc::UnboundedSender<Lane>,
-    /// The lanes that are announced and not yet heard of: so what waits to be heard is bounded by the lanes.
-    announced: Announced,
     failing: AtomicBool,
     /// How many drops were told of, and how often that is told.
     told_drops: AtomicU64,
     dropping: Rarely,
 }
 
+/// The lanes that are announced and not yet heard of: so what waits to be heard is bounded by the lanes.
 type Announced = Arc<Mutex<HashSet<Lane>>>;
 
-/// Names each lane that has got a post.
+/// Tells [`Filled`].
+#[derive(Debug)]
+struct Announcer {
+    sender: mpsc::UnboundedSender<Lane>,
+    announced: Announced,
+}
+
+impl Announcer {
+    fn announce(&self, lane: &Lane) {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.sender.is_closed() && announced.insert(lane.clone()) {
+            // Nobody delivers (a stand-in), or the hub is stopping: the post is safe all the same.
+            let _ = self.sender.send(lane.clone());
+        }
+    }
+}
+
+/// Names each lane that was empty and has got a post.
 #[derive(Debug)]
 pub struct Filled {
     receiver: mpsc::UnboundedReceiver<Lane>,
@@ -91,7 +106,7 @@ pub struct Filled {
 }
 
 impl Filled {
-    /// The next lane that has got a post; `None` once the store is gone. Nothing is lost where the caller
+    /// The next lane that was empty and has got a post; `None` once the store is gone. Nothing is lost where the caller
     /// stops waiting.
     pub async fn recv(&mut self) -> Option<Lane> {
         let lane = self.receiver.recv().await?;
@@ -112,8 +127,15 @@ impl Store {
 
     fn open_now(folder: &Path, bounds: &Bounds, metrics: Metrics) -> anyhow::Result<(Self, Filled)> {
         let clock = Clock::of_this_program();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let announced = Announced::default();
+        let heard = Filled { receiver, announced: Arc::clone(&announced) };
+        let announcer = Arc::new(Announcer { sender, announced });
+        let told = Arc::clone(&announcer);
         let options = Options {
             clock: Arc::new(move || clock.now_ms()),
+            // By the spool itself: whoever appends may give up before the answer, and the post is there.
+            filled: Arc::new(move |lane| told.announce(lane)),
             name_of: Arc::new(|packed| {
                 let body = pack::unpack(packed).ok()?;
                 check::check(&body).ok().map(|post| post.agent_id)
@@ -127,21 +149,16 @@ impl Store {
             lanes = report.lanes,
             "the spool is open"
         );
-        let (filled, receiver) = mpsc::unbounded_channel();
-        let announced = Announced::default();
-        let heard = Filled { receiver, announced: Arc::clone(&announced) };
         let inner = Inner {
             spool,
             clock,
             metrics,
-            filled,
-            announced,
             failing: AtomicBool::new(false),
             told_drops: AtomicU64::new(0),
             dropping: Rarely::default(),
         };
         for (lane, _) in inner.heads() {
-            inner.announce(&lane);
+            announcer.announce(&lane);
         }
         inner.metrics.posts_found.inc_by(report.found.records);
         let store = Self(Arc::new(inner));
@@ -163,10 +180,9 @@ impl Store {
     /// # Errors
     /// As [`Store::append`].
     pub async fn append_taken_at(&self, lane: &str, taken_ms: u64, body: Bytes) -> io::Result<u64> {
-        let lane = Lane::from(lane);
         let packed = pack::pack(&body)?;
         let (sender, answer) = oneshot::channel();
-        self.0.spool.append_then(&lane, taken_ms, packed, move |result| {
+        self.0.spool.append_then(lane, taken_ms, packed, move |result| {
             // Whoever appended may have given up; the post is safe, and counted by the spool.
             let _ = sender.send(result);
         });
@@ -175,7 +191,6 @@ impl Store {
             Ok(sequence) => {
                 self.0.works_again();
                 self.0.tell_drops();
-                self.0.announce(&lane);
                 Ok(sequence)
             }
             Err(error) => {
@@ -204,9 +219,9 @@ impl Store {
         blocking(move || Ok(inner.spool.acknowledge(&lane, sequence).map_err(io::Error::other)? > 0)).await
     }
 
-    /// The sequence of a lane's oldest post.
+    /// The sequence of a lane's oldest post; 0 where it cannot be read now.
     pub fn head(&self, lane: &Lane) -> Option<u64> {
-        self.0.spool.lane(lane)?.oldest.map(|oldest| oldest.sequence)
+        head(&self.0.spool.lane(lane)?)
     }
 
     /// The lanes that are not empty, with the sequence of their oldest post.
@@ -264,16 +279,11 @@ impl Store {
 
 impl Inner {
     fn heads(&self) -> Vec<(Lane, u64)> {
-        let head = |lane: spool::LaneInfo| Some((lane.name, lane.oldest?.sequence));
-        self.spool.lanes().into_iter().filter_map(head).collect()
-    }
-
-    fn announce(&self, lane: &Lane) {
-        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.filled.is_closed() && announced.insert(lane.clone()) {
-            // Nobody delivers (a stand-in), or the hub is stopping: the post is safe all the same.
-            let _ = self.filled.send(lane.clone());
-        }
+        self.spool
+            .lanes()
+            .into_iter()
+            .filter_map(|lane| Some((Arc::clone(&lane.name), head(&lane)?)))
+            .collect()
     }
 
     fn oldest(&self, lane: &Lane) -> io::Result<Option<Post>> {
@@ -319,6 +329,12 @@ impl Inner {
             tracing::info!("posts are kept again");
         }
     }
+}
+
+/// The sequence of a lane's oldest post. A lane whose oldest post cannot be read now is not empty: nobody would
+/// look at it again.
+fn head(lane: &spool::LaneInfo) -> Option<u64> {
+    (lane.waiting.records > 0).then(|| lane.oldest.map_or(0, |oldest| oldest.sequence))
 }
 
 /// Runs what waits for the disk where it holds up nobody.

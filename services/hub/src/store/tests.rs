@@ -101,14 +101,31 @@ async fn a_second_hub_on_the_same_folder_is_refused() {
 }
 
 #[tokio::test]
-async fn a_lane_is_announced_once_until_it_is_heard_of() {
+async fn a_lane_is_announced_when_it_was_empty() {
     let folder = tempfile::tempdir().unwrap();
     let (store, mut filled, _) = open(folder.path()).await;
     for text in ["1", "2", "3"] {
         store.append("a", body(text)).await.unwrap();
     }
     assert_eq!(filled.recv().await, Some(lane("a")));
-    assert_eq!(filled.receiver.len(), 0);
     store.append("a", body("4")).await.unwrap();
+    assert_eq!(filled.receiver.len(), 0);
+    for text in ["5", "6"] {
+        drain(&store, "a").await;
+        store.append("a", body(text)).await.unwrap();
+    }
+    assert_eq!(filled.receiver.len(), 1, "once until it is heard of");
     assert_eq!(filled.recv().await, Some(lane("a")));
+}
+
+#[tokio::test]
+async fn a_lane_is_announced_though_whoever_appended_has_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut filled, _) = open(folder.path()).await;
+    // Asked once, and dropped: as by a sender that hangs up before it has its answer.
+    let given_up = tokio::time::timeout(Duration::ZERO, store.append("a", body("1"))).await;
+    let heard = tokio::time::timeout(testkit::LIMIT, filled.recv()).await;
+    assert!(given_up.is_err(), "it was synced before it was dropped");
+    assert_eq!(heard, Ok(Some(lane("a"))));
+    assert_eq!(drain(&store, "a").await, ["1"]);
 }
