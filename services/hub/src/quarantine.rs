@@ -1,9 +1,10 @@
 //! Bodies that are not taken, set aside for a person to look at, each in a file whose name tells when and why:
 //! the newest, as many as `quarantine_max_bytes` hold.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent::clock::Clock;
 use agent::file;
@@ -56,7 +57,18 @@ impl From<Reason> for Why {
 pub struct Quarantine {
     folder: PathBuf,
     max_bytes: u64,
-    last: Arc<Mutex<u64>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What the folder holds, read once when it is opened: listing it for each body would take the longer, the more
+/// bodies are bad. A file that a person removes counts until its turn comes.
+#[derive(Debug, Default)]
+struct Held {
+    /// Names and bytes, oldest first.
+    files: VecDeque<(Box<str>, u64)>,
+    bytes: u64,
+    /// Milliseconds in the newest name.
+    last: u64,
 }
 
 impl Quarantine {
@@ -66,9 +78,13 @@ impl Quarantine {
     /// Whatever the file system says.
     pub fn open(folder: PathBuf, max_bytes: u64) -> io::Result<Self> {
         file::make_folder(&folder)?;
-        let newest = names(&folder)?.pop();
-        let last = newest.and_then(|name| name.get(..20)?.parse().ok()).unwrap_or(0);
-        Ok(Self { folder, max_bytes, last: Arc::new(Mutex::new(last)) })
+        let mut held = Held::default();
+        for name in names(&folder)? {
+            let bytes = std::fs::metadata(folder.join(&name))?.len();
+            held.last = name.get(..20).and_then(|at| at.parse().ok()).unwrap_or(held.last);
+            held.add(name.into(), bytes);
+        }
+        Ok(Self { folder, max_bytes, held: Arc::new(Mutex::new(held)) })
     }
 
     /// Sets a body aside; it is synced when this returns.
@@ -104,12 +120,48 @@ impl Quarantine {
 
     fn put_now(&self, body: &[u8], ending: &str, alone: bool) -> io::Result<()> {
         // Held while writing: bad bodies may wait for each other.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         // Milliseconds of the clock, and always later than the one before, so that names sort by age.
-        *last = Clock::system().now_ms().max(last.saturating_add(1));
-        let name = format!("{:020}{ending}", *last);
+        held.last = Clock::system().now_ms().max(held.last.saturating_add(1));
+        let name = format!("{:020}{ending}", held.last);
         file::write_atomic(&self.folder.join(&name), body)?;
-        self.make_room(|other| alone && *other != name && other.ends_with(ending))
+        held.add(name.into(), body.len() as u64);
+        while alone
+            && let Some(at) = held.files.iter().position(|(other, _)| other.ends_with(ending))
+            && at + 1 < held.files.len()
+        {
+            self.forget(&mut held, at)?;
+        }
+        while held.files.len() > MOST_FILES || held.bytes > self.max_bytes {
+            self.forget(&mut held, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file; one that a person has removed is gone all the same.
+    fn forget(&self, held: &mut Held, at: usize) -> io::Result<()> {
+        let Some((name, _)) = held.files.get(at) else { return Ok(()) };
+        match std::fs::remove_file(self.folder.join(&**name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => held.remove(at),
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn add(&mut self, name: Box<str>, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.files.push_back((name, bytes));
+    }
+
+    fn remove(&mut self, at: usize) {
+        let bytes = self.files.remove(at).map_or(0, |(_, bytes)| bytes);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
@@ -152,22 +204,10 @@ impl Quarantine {
     /// # Errors
     /// It cannot be removed.
     pub fn remove(&self, entry: &Entry) -> io::Result<()> {
-        std::fs::remove_file(self.folder.join(&entry.name))
-    }
-
-    /// Removes what `is_over` tells, and the oldest files until the rest is within the bounds.
-    fn make_room(&self, is_over: impl Fn(&String) -> bool) -> io::Result<()> {
-        let mut kept_bytes = 0_u64;
-        for (newer, name) in names(&self.folder)?.iter().rev().enumerate() {
-            let path = self.folder.join(name);
-            if is_over(name) {
-                std::fs::remove_file(path)?;
-                continue;
-            }
-            kept_bytes = kept_bytes.saturating_add(std::fs::metadata(&path)?.len());
-            if newer >= MOST_FILES || kept_bytes > self.max_bytes {
-                std::fs::remove_file(path)?;
-            }
+        let mut held = self.held();
+        std::fs::remove_file(self.folder.join(&entry.name))?;
+        if let Some(at) = held.files.iter().position(|(name, _)| **name == *entry.name) {
+            held.remove(at);
         }
         Ok(())
     }
@@ -237,5 +277,44 @@ mod tests {
         assert_eq!(quarantine.read(&entries[1]).unwrap(), b"lane");
         quarantine.remove(&entries[0]).unwrap();
         assert_eq!(quarantine.entries().unwrap(), entries[1..]);
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_out_makes_room_and_what_a_person_removed_stops_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine::open(folder.path().to_owned(), 3).unwrap();
+        for body in ["a", "b", "c"] {
+            quarantine.put(body.into(), Reason::Nan, None).await.unwrap();
+        }
+        let bodies = || {
+            let entries = quarantine.entries().unwrap();
+            entries.iter().map(|entry| quarantine.read(entry).unwrap()).collect::<Vec<_>>().concat()
+        };
+        quarantine.remove(&quarantine.entries().unwrap()[1]).unwrap();
+        quarantine.put("d".into(), Reason::Nan, None).await.unwrap();
+        assert_eq!(bodies(), b"acd");
+        std::fs::remove_file(folder.path().join(&quarantine.entries().unwrap()[0].name)).unwrap();
+        quarantine.put("e".into(), Reason::Nan, None).await.unwrap();
+        assert_eq!(bodies(), b"cde");
+    }
+
+    #[tokio::test]
+    async fn the_folder_is_listed_once_however_many_bodies_are_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..MOST_FILES {
+            std::fs::write(folder.path().join(format!("{number:020}-nan.body")), "x").unwrap();
+        }
+        let quarantine = Quarantine::open(folder.path().to_owned(), 1 << 20).unwrap();
+        // What comes to stand there meanwhile is seen only by who lists the folder again.
+        let slipped_in = folder.path().join("00000000000000000000-other.body");
+        std::fs::write(&slipped_in, "x").unwrap();
+        for _ in 0..200 {
+            quarantine.put("y".into(), Reason::Nan, None).await.unwrap();
+        }
+        assert!(slipped_in.exists());
+        std::fs::remove_file(slipped_in).unwrap();
+        let entries = quarantine.entries().unwrap();
+        assert_eq!(entries.len(), MOST_FILES);
+        assert!(entries[0].name.starts_with("00000000000000000200-"), "{}", entries[0].name);
     }
 }
