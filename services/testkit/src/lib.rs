@@ -20,6 +20,7 @@ pub mod post;
 mod program;
 mod server;
 mod spoke;
+mod tally;
 mod wait;
 
 pub use chance::Chance;
@@ -29,4 +30,5 @@ pub use peer::{Answerer, Peer, Port, Request, hang, head, whole};
 pub use program::{Folder, Program};
 pub use server::{Server, ServerManner};
 pub use spoke::{Spoke, SpokeManner};
+pub use tally::{Tallied, Tally};
 pub use wait::{LIMIT, wait_until};

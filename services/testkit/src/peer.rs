@@ -162,7 +162,8 @@ pub fn hang(mut stream: &TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+/// Reads one request.
+pub(crate) fn read(stream: &TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {

@@ -204,6 +204,11 @@ impl Program {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         let pid = Pid::from_child(&self.child);
