@@ -36,6 +36,11 @@ async fn drain(store: &Store, name: &str) -> Vec<Bytes> {
     all
 }
 
+/// The next lane that is announced.
+async fn heard(filled: &mut Filled) -> Lane {
+    tokio::time::timeout(testkit::LIMIT, filled.recv()).await.unwrap().unwrap()
+}
+
 #[tokio::test]
 async fn posts_come_out_in_order_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,7 +112,7 @@ async fn a_lane_is_announced_when_it_was_empty() {
     for text in ["1", "2", "3"] {
         store.append("a", body(text)).await.unwrap();
     }
-    assert_eq!(filled.recv().await, Some(lane("a")));
+    assert_eq!(heard(&mut filled).await, lane("a"));
     store.append("a", body("4")).await.unwrap();
     assert_eq!(filled.receiver.len(), 0);
     for text in ["5", "6"] {
@@ -115,7 +120,7 @@ async fn a_lane_is_announced_when_it_was_empty() {
         store.append("a", body(text)).await.unwrap();
     }
     assert_eq!(filled.receiver.len(), 1, "once until it is heard of");
-    assert_eq!(filled.recv().await, Some(lane("a")));
+    assert_eq!(heard(&mut filled).await, lane("a"));
 }
 
 #[tokio::test]
@@ -124,8 +129,7 @@ async fn a_lane_is_announced_though_whoever_appended_has_given_up() {
     let (store, mut filled, _) = open(folder.path()).await;
     // Asked once, and dropped: as by a sender that hangs up before it has its answer.
     let given_up = tokio::time::timeout(Duration::ZERO, store.append("a", body("1"))).await;
-    let heard = tokio::time::timeout(testkit::LIMIT, filled.recv()).await;
     assert!(given_up.is_err(), "it was synced before it was dropped");
-    assert_eq!(heard, Ok(Some(lane("a"))));
+    assert_eq!(heard(&mut filled).await, lane("a"));
     assert_eq!(drain(&store, "a").await, ["1"]);
 }
