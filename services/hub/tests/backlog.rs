@@ -8,6 +8,13 @@
 //!
 //! which takes some ten minutes and 3 GB below `TMPDIR`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must stop, and say where"
+)]
+#![allow(clippy::print_stdout, reason = "figures are told")]
+
 mod common;
 
 use std::path::Path;
