@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tracing::Metadata;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogLevel, Mode, Pattoo};
 use crate::file;
@@ -46,19 +48,22 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let ours = match pattoo.log_level {
-        LogLevel::Error => "error",
-        LogLevel::Warning => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
     };
     // Libraries tell their own details at debug; they are of no use to whoever runs the agent.
-    let filter = EnvFilter::new(format!("warn,agent={ours},spoke={ours},hub={ours}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
-    // A second start within one process (a test's) keeps the first: there is one log a process.
-    let _ = match pattoo.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(["agent", "spoke", "hub"].map(|target| (target, ours)));
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    let layer = match pattoo.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
+    // A second start within one process (a test's) keeps the first: there is one log a process.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
 /// The three files.

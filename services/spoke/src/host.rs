@@ -59,35 +59,6 @@ impl HostRoot {
         }
     }
 
-    /// Reads `<proc>/<file>`.
-    ///
-    /// # Errors
-    /// [`HostError::Read`].
-    pub fn read_proc(&self, file: &str) -> Result<Vec<u8>, HostError> {
-        read(self.proc.join(file))
-    }
-
-    /// Reads `<sys>/<file>`.
-    ///
-    /// # Errors
-    /// [`HostError::Read`].
-    pub fn read_sys(&self, file: &str) -> Result<Vec<u8>, HostError> {
-        read(self.sys.join(file))
-    }
-
-    /// Reads `<proc>/1/<file>`: what the host's first process sees is the host's. On a bare host whose
-    /// first process may not be looked at (hidepid), this process sees the same.
-    ///
-    /// # Errors
-    /// [`HostError::Read`].
-    pub fn read_of_init(&self, file: &str) -> Result<Vec<u8>, HostError> {
-        let of_init = read(self.proc.join("1").join(file));
-        if of_init.is_err() && !self.given {
-            return read(self.proc.join("self").join(file));
-        }
-        of_init
-    }
-
     /// The place below the host's `/` of an absolute path on the host.
     pub fn path(&self, absolute: &Path) -> PathBuf {
         self.root.join(absolute.strip_prefix("/").unwrap_or(absolute))
@@ -97,8 +68,4 @@ impl HostRoot {
     pub fn lacks(&self, file: &str, what: &'static str) -> HostError {
         HostError::Lacks { path: self.proc.join(file), what }
     }
-}
-
-fn read(path: PathBuf) -> Result<Vec<u8>, HostError> {
-    std::fs::read(&path).map_err(|source| HostError::Read { path, source })
 }

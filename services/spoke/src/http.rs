@@ -50,18 +50,14 @@ fn interval(text: &str) -> Option<u64> {
 }
 
 async fn post(spoke: Arc<Spoke>, interval_s: u64) -> Answer {
-    let answers = spoke.metrics.answers.clone();
-    // Reading the host may wait for a disk; that must not hold the pages that tell whether we live.
-    let body = tokio::task::spawn_blocking(move || spoke.post(interval_s)).await;
-    let answer = match body {
-        Ok(Ok(body)) => answer::json(200, body),
-        Ok(Err(error)) => answer::text(500, format!("{error:#}\n")),
+    let answer = match spoke.shared_post(interval_s).await {
+        Ok(body) => answer::json(200, body),
         Err(error) => {
-            tracing::error!(%error, "reading the host ended unexpectedly");
-            answer::text(500, "reading the host ended unexpectedly; the log says more\n")
+            tracing::error!(error = format!("{error:#}"), "failed to answer with a post");
+            answer::text(500, format!("{error:#}\n"))
         }
     };
-    answers.with_label_values(&[answer.status().as_str()]).inc();
+    spoke.metrics.answers.with_label_values(&[answer.status().as_str()]).inc();
     answer
 }
 

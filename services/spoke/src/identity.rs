@@ -9,6 +9,7 @@ use sysinfo::System;
 
 use crate::PROGRAM;
 use crate::collect::text;
+use crate::files::Files;
 use crate::host::HostRoot;
 use crate::hostname::{Told, node_name};
 use crate::settings::Settings;
@@ -57,33 +58,33 @@ impl HostIdentity {
     }
 
     /// The number of online cpus now.
-    pub fn cpus(&self, host: &HostRoot) -> Told {
+    pub(crate) fn cpus(&self, files: &Files) -> Told {
         let configured = self.cpus.map(|cpus| Told::new(cpus.to_string(), "configuration"));
-        configured.unwrap_or_else(|| online_cpus(host))
+        configured.unwrap_or_else(|| online_cpus(files))
     }
 
     /// Who sends the post now: kernel and cpus may change while the spoke runs.
-    pub fn sender(&self, agent_id: &str, hostname: &str, host: &HostRoot) -> Sender {
+    pub(crate) fn sender(&self, agent_id: &str, hostname: &str, files: &Files) -> Sender {
         Sender {
             agent_id: agent_id.to_owned(),
             program: PROGRAM.name,
             hostname: hostname.to_owned(),
             polled_target: hostname.to_owned(),
-            host: self.metadata(hostname, host),
+            host: self.metadata(hostname, files),
         }
     }
 
-    fn metadata(&self, hostname: &str, host: &HostRoot) -> Vec<Pair> {
-        let kernel = |file: &str| {
-            let bytes = host.read_proc(&format!("sys/kernel/{file}")).unwrap_or_default();
+    fn metadata(&self, hostname: &str, files: &Files) -> Vec<Pair> {
+        let kernel = |file| {
+            let bytes = files.proc_constant(file).unwrap_or_default();
             text::printable(bytes.trim_ascii())
         };
         vec![
-            ("release", kernel("osrelease")),
-            ("version", kernel("version")),
+            ("release", kernel("sys/kernel/osrelease")),
+            ("version", kernel("sys/kernel/version")),
             ("processor", self.processor.value.clone()),
             ("type", self.system.value.clone()),
-            ("cpus", self.cpus(host).value),
+            ("cpus", self.cpus(files).value),
             ("hostname", hostname.to_owned()),
         ]
     }
@@ -116,13 +117,13 @@ fn prints_the_machine(os_release: &str) -> bool {
 }
 
 /// The host's online cpus, whatever this process may use of them.
-fn online_cpus(host: &HostRoot) -> Told {
-    let online = host.read_sys("devices/system/cpu/online").ok();
+fn online_cpus(files: &Files) -> Told {
+    let online = files.sys("devices/system/cpu/online").ok();
     let online = online.and_then(|bytes| count_ranges(std::str::from_utf8(&bytes).ok()?.trim()));
     if let Some(online) = online {
         return Told::new(online.to_string(), "devices/system/cpu/online");
     }
-    let stat = host.read_proc("stat").unwrap_or_default();
+    let stat = files.proc("stat").unwrap_or_default();
     let numbered =
         |line: &&[u8]| line.strip_prefix(b"cpu").and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit);
     Told::new(text::lines(&stat).filter(numbered).count().to_string(), "the cpu lines of stat")

@@ -6,6 +6,7 @@
 
 pub mod collect;
 pub mod compare;
+mod files;
 pub mod host;
 pub mod hostname;
 pub mod http;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::PROGRAM;
 use crate::collect::{Exclude, Pattern};
+use crate::files::Files;
 use crate::host::HostRoot;
 use crate::hostname::Told;
 use crate::identity::HostIdentity;
@@ -173,7 +174,7 @@ impl Settings {
             ("pattoo_agent_program", format!("{:?} (this program)", PROGRAM.name)),
             ("processor", told(&identity.processor)),
             ("type", told(&identity.system)),
-            ("cpus", told(&identity.cpus(&self.host))),
+            ("cpus", told(&identity.cpus(&Files::new(&self.host)))),
             ("network_exclude", pattern(&self.exclude.network)),
             ("partition_exclude", pattern(&self.exclude.partition)),
             ("disk_exclude", pattern(&self.exclude.disk)),

@@ -9,11 +9,12 @@ use agent::identity::AgentId;
 use agent::post::Writer;
 use agent::shutdown::Stop;
 use anyhow::Context;
+use bytes::Bytes;
 use prometheus::Registry;
 use tokio::time::MissedTickBehavior;
 
-use crate::collect::{self, Askers, Context as Collecting, Exclude, cpu};
-use crate::host::HostRoot;
+use crate::collect::{Exclude, Host, cpu};
+use crate::files::Files;
 use crate::hostname::{self, Told};
 use crate::identity::HostIdentity;
 use crate::metrics::Metrics;
@@ -29,18 +30,35 @@ pub const LONGEST_INTERVAL_S: u64 = 31_536_000;
 pub struct Spoke {
     /// Whether it is ready.
     pub health: Health,
-    pub(crate) host: HostRoot,
     pub(crate) agent_id: AgentId,
     pub(crate) notices: Notices,
     pub(crate) metrics: Metrics,
     identity: HostIdentity,
     hostname: Mutex<Told>,
     exclude: Exclude,
-    askers: Askers,
     clock: Clock,
     started: Instant,
     ring: Mutex<Ring<cpu::Times>>,
-    writer: Mutex<Writer>,
+    /// What the ring's samples are read from: not held up by a post whose mounts do not answer.
+    sampled: Mutex<Files>,
+    work: Mutex<Work>,
+    /// The post that was written last, for those who asked before it was begun.
+    last: tokio::sync::Mutex<Option<Last>>,
+}
+
+/// What making a post needs, kept from one to the next.
+#[derive(Debug)]
+struct Work {
+    host: Host,
+    writer: Writer,
+}
+
+/// A post that may be anybody's who waits.
+#[derive(Debug)]
+struct Last {
+    interval_s: u64,
+    begun: Instant,
+    body: Bytes,
 }
 
 impl Spoke {
@@ -74,22 +92,22 @@ impl Spoke {
         identity: HostIdentity,
         agent_id: AgentId,
     ) -> anyhow::Result<Self> {
-        let host = settings.host.clone();
-        let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host));
+        let host = Host::new(&settings.host);
+        let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host.files));
         Ok(Self {
             health: Health::starting(),
-            host,
             agent_id,
             notices: Notices::default(),
             metrics: Metrics::new().context("failed to make the metrics")?,
             identity,
             hostname: Mutex::new(hostname),
             exclude: settings.exclude.clone(),
-            askers: Askers::default(),
             clock: Clock::system(),
             started: Instant::now(),
             ring: Mutex::default(),
-            writer: Mutex::new(writer),
+            sampled: Mutex::new(Files::new(&settings.host)),
+            work: Mutex::new(Work { host, writer }),
+            last: tokio::sync::Mutex::default(),
         })
     }
 
@@ -103,23 +121,38 @@ impl Spoke {
     /// # Errors
     /// The post cannot be written, which values as they are do not bring about.
     pub fn post(&self, interval_s: u64) -> anyhow::Result<Vec<u8>> {
+        let mut work = lock(&self.work);
+        let Work { host, writer } = &mut *work;
         let datapoints =
-            if interval_s == 0 { Vec::new() } else { self.collect(Duration::from_secs(interval_s)) };
-        let sender = self.identity.sender(&self.agent_id.id, &self.hostname(), &self.host);
-        let mut writer = lock(&self.writer);
-        writer.set_sender(sender);
+            if interval_s == 0 { Vec::new() } else { self.collect(host, Duration::from_secs(interval_s)) };
+        writer.set_sender(self.identity.sender(&self.agent_id.id, &self.hostname(), &host.files));
         writer.write(interval_s, self.clock.now_ms(), &datapoints).context("failed to write the post")
     }
 
-    fn collect(&self, interval: Duration) -> Vec<agent::post::Datapoint> {
+    /// As [`Spoke::post`], for all who ask at the same time together: who waits while the host is read for
+    /// another takes the next post with everybody who waits for it too. Never one that was begun before it was
+    /// asked for.
+    ///
+    /// # Errors
+    /// As [`Spoke::post`]; reading the host ended unexpectedly.
+    pub async fn shared_post(self: &Arc<Self>, interval_s: u64) -> anyhow::Result<Bytes> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.interval_s == interval_s && last.begun >= asked)
+        {
+            return Ok(last.body.clone());
+        }
+        let (spoke, begun) = (Arc::clone(self), Instant::now());
+        // Reading the host may wait for a disk; that must not hold the pages that tell whether we live.
+        let read = tokio::task::spawn_blocking(move || spoke.post(interval_s)).await;
+        let body = Bytes::from(read.context("reading the host ended unexpectedly")??);
+        *last = Some(Last { interval_s, begun, body: body.clone() });
+        Ok(body)
+    }
+
+    fn collect(&self, host: &mut Host, interval: Duration) -> Vec<agent::post::Datapoint> {
         let before = lock(&self.ring).before(self.started.elapsed(), interval).cloned();
-        let context = Collecting {
-            host: &self.host,
-            exclude: &self.exclude,
-            askers: &self.askers,
-            before: before.as_ref(),
-        };
-        let round = collect::all(&context, self.clock);
+        let round = host.collect(&self.exclude, before.as_ref(), self.clock);
         for reading in &round.readings {
             self.metrics.collected(reading.collector, reading.success, reading.duration);
         }
@@ -132,7 +165,9 @@ impl Spoke {
     /// Takes one sample for the percentages.
     fn sample(&self) {
         // Where it cannot be read, the next post says so; here there is nothing to keep.
-        if let Ok(times) = cpu::read_times(&self.host) {
+        let mut sampled = lock(&self.sampled);
+        sampled.next_round();
+        if let Ok(times) = cpu::read_times(&sampled) {
             lock(&self.ring).push(self.started.elapsed(), times);
             self.metrics.samples.inc();
         }

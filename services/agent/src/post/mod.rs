@@ -5,17 +5,12 @@
 //! numeric order, no spaces, one trailing newline.
 
 mod checksum;
-mod pairs;
-
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use serde::Serialize;
+mod template;
 
 use crate::clock::Millis;
 use checksum::Checksums;
 pub use checksum::Series;
-use pairs::{Pairs, Value};
+use template::Template;
 
 /// The types that the pattoo server knows, as numbers on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,32 +86,20 @@ impl Sender {
     }
 }
 
-/// Writes posts for one sender, remembering each series' checksum.
+/// Writes posts for one sender. What does not change from one to the next is kept.
 #[derive(Debug)]
 pub struct Writer {
     sender: Sender,
     checksums: Checksums,
-}
-
-/// The keys of a post; a field's name is the key on the wire, in sorted order.
-#[derive(Serialize)]
-struct Wire<'a> {
-    pattoo_agent_id: &'a str,
-    pattoo_agent_polling_interval: u64,
-    pattoo_agent_timestamp: Millis,
-    pattoo_datapoints: WireDatapoints<'a>,
-}
-
-#[derive(Serialize)]
-struct WireDatapoints<'a> {
-    datapoint_pairs: &'a [Vec<u32>],
-    key_value_pairs: &'a Pairs,
+    template: Template,
+    /// How long the last post was.
+    last_bytes: usize,
 }
 
 impl Writer {
     /// A writer for that sender.
     pub fn new(sender: Sender) -> Self {
-        Self { sender, checksums: Checksums::default() }
+        Self { sender, checksums: Checksums::default(), template: Template::default(), last_bytes: 0 }
     }
 
     /// Who sends.
@@ -144,51 +127,31 @@ impl Writer {
         datapoints: &[Datapoint],
     ) -> serde_json::Result<Vec<u8>> {
         let interval_ms = interval_s.saturating_mul(1000);
-        let mut pairs = Pairs::default();
-        let mut rows = Vec::with_capacity(datapoints.len());
-        let mut seen = HashSet::with_capacity(datapoints.len());
-        for datapoint in datapoints {
-            let finite = !matches!(datapoint.value, Number::Float(value) if !value.is_finite());
-            let checksum = self.checksums.of(&self.sender, &datapoint.series);
-            if finite && seen.insert(Arc::clone(&checksum)) {
-                rows.push(row(&mut pairs, &self.sender, interval_ms, datapoint, checksum));
+        // A post without datapoints needs no template, and the next one that of before.
+        let (rows, pairs): (&[u8], &[u8]) = if datapoints.is_empty() {
+            (&[], &[])
+        } else {
+            if !self.template.fits(datapoints) {
+                self.template = Template::of(&self.sender, &mut self.checksums, datapoints)?;
             }
-        }
-        self.checksums.keep_only(&seen);
-        let mut body = serde_json::to_vec(&Wire {
-            pattoo_agent_id: &self.sender.agent_id,
-            pattoo_agent_polling_interval: interval_ms,
-            pattoo_agent_timestamp: timestamp_ms,
-            pattoo_datapoints: WireDatapoints { datapoint_pairs: &rows, key_value_pairs: &pairs },
-        })?;
-        body.push(b'\n');
+            self.template.fill(interval_ms, datapoints)?
+        };
+        // Keys stand in sorted order. Room for a little more than last time, so that the body moves once at most.
+        let mut body = Vec::with_capacity(self.last_bytes + 256);
+        body.extend_from_slice(b"{\"pattoo_agent_id\":");
+        serde_json::to_writer(&mut body, &self.sender.agent_id)?;
+        body.extend_from_slice(b",\"pattoo_agent_polling_interval\":");
+        serde_json::to_writer(&mut body, &interval_ms)?;
+        body.extend_from_slice(b",\"pattoo_agent_timestamp\":");
+        serde_json::to_writer(&mut body, &timestamp_ms)?;
+        body.extend_from_slice(b",\"pattoo_datapoints\":{\"datapoint_pairs\":[");
+        body.extend_from_slice(rows);
+        body.extend_from_slice(b"],\"key_value_pairs\":{");
+        body.extend_from_slice(pairs);
+        body.extend_from_slice(b"}}}\n");
+        self.last_bytes = body.len();
         Ok(body)
     }
-}
-
-fn row(
-    pairs: &mut Pairs,
-    sender: &Sender,
-    interval_ms: u64,
-    datapoint: &Datapoint,
-    checksum: Arc<str>,
-) -> Vec<u32> {
-    let series = &datapoint.series;
-    let mut row = Vec::with_capacity(16 + series.leading.len() + series.trailing.len());
-    let mut put = |key: &'static str, value: Value| row.push(pairs.id(key, value));
-    for (key, value) in series.metadata(sender) {
-        put(key, Value::text(value));
-    }
-    put("pattoo_agent_polling_interval", Value::text(&interval_ms.to_string()));
-    for (key, value) in sender.metadata() {
-        put(key, Value::text(value));
-    }
-    put("pattoo_key", Value::text(series.key));
-    put("pattoo_data_type", Value::Number(Number::Int(series.data_type as u64)));
-    put("pattoo_value", Value::Number(datapoint.value));
-    put("pattoo_timestamp", Value::Number(Number::Int(datapoint.timestamp_ms)));
-    put("pattoo_checksum", Value::Text(checksum));
-    row
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use agent::post::DataType;
 
 use super::{Context, Points, text};
-use crate::host::{HostError, HostRoot};
+use crate::files::Files;
+use crate::host::HostError;
 
 const FILE: &str = "stat";
 
@@ -45,8 +46,8 @@ pub struct Times(Vec<u64>);
 ///
 /// # Errors
 /// `<proc>/stat` cannot be read or has no cpu line.
-pub fn read_times(host: &HostRoot) -> Result<Times, HostError> {
-    parse_times(&host.read_proc(FILE)?).ok_or_else(|| host.lacks(FILE, "cpu line"))
+pub(crate) fn read_times(files: &Files) -> Result<Times, HostError> {
+    parse_times(&files.proc(FILE)?).ok_or_else(|| files.host().lacks(FILE, "cpu line"))
 }
 
 fn parse_times(bytes: &[u8]) -> Option<Times> {
@@ -74,7 +75,7 @@ impl Times {
 }
 
 pub(super) fn collect_percent(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let now = read_times(context.host)?;
+    let now = read_times(context.files)?;
     let since = context.before.and_then(|before| now.percent_since(before));
     for (key, percent) in PERCENT.into_iter().zip(since.unwrap_or_else(|| now.since_boot())) {
         points.host(key, DataType::Float, percent);
@@ -85,16 +86,16 @@ pub(super) fn collect_percent(context: &Context<'_>, points: &mut Points) -> Res
 #[allow(clippy::cast_precision_loss, reason = "the original's own arithmetic, in floats")]
 pub(super) fn collect_times(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
     let ticks_a_second = rustix::param::clock_ticks_per_second() as f64;
-    for (key, ticks) in TIMES.into_iter().zip(read_times(context.host)?.0) {
+    for (key, ticks) in TIMES.into_iter().zip(read_times(context.files)?.0) {
         points.host(key, DataType::Counter, ticks as f64 / ticks_a_second);
     }
     Ok(())
 }
 
 pub(super) fn collect_stats(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.host.read_proc(FILE)?;
+    let bytes = context.files.proc(FILE)?;
     let count = |name: &'static str| {
-        text::value_of(&bytes, name.as_bytes()).ok_or_else(|| context.host.lacks(FILE, name))
+        text::value_of(&bytes, name.as_bytes()).ok_or_else(|| context.files.host().lacks(FILE, name))
     };
     points.host("cpu_stats_ctx_switches", DataType::Counter, count("ctxt")?);
     points.host("cpu_stats_interrupts", DataType::Counter, count("intr")?);

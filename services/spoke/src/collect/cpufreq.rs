@@ -1,16 +1,19 @@
 //! The mean frequency of the cpus in MHz, from `<sys>/devices/system/cpu` and `<proc>/cpuinfo`, as psutil
 //! works it out. A host that has neither, as most virtual ones of other architectures, sends none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use agent::post::DataType;
 
 use super::{Context, Points, text};
-use crate::host::{HostError, HostRoot};
+use crate::files::Files;
+use crate::host::HostError;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let cpuinfo = parse_cpuinfo(&context.host.read_proc("cpuinfo")?);
-    let policies = policies(context.host);
+    let cpuinfo = parse_cpuinfo(&context.files.proc("cpuinfo")?);
+    let mut policies = context.known.policies.borrow_mut();
+    let policies = policies.now(context.files, cpuinfo.len());
     let frequencies = if policies.is_empty() {
         cpuinfo
     } else if policies.len() == cpuinfo.len() {
@@ -25,19 +28,42 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
     Ok(())
 }
 
+/// The folders of the frequency policies, looked for once a minute: they come with a driver and with cpus, and
+/// looking costs more than reading cpuinfo.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    found: Vec<PathBuf>,
+    /// When, and how many frequencies cpuinfo had then.
+    looked: Option<(Instant, usize)>,
+}
+
+impl Policies {
+    const FOR: Duration = Duration::from_secs(60);
+
+    fn now(&mut self, files: &Files, cpus: usize) -> &[PathBuf] {
+        let fresh = self.looked.is_some_and(|(when, then)| when.elapsed() < Self::FOR && then == cpus);
+        if !fresh || !files.sys_is_kernels() {
+            self.found = policies(&files.host().sys);
+            self.looked = Some((Instant::now(), cpus));
+        }
+        &self.found
+    }
+}
+
 /// The `cpu MHz` lines.
 fn parse_cpuinfo(bytes: &[u8]) -> Vec<f64> {
+    const KEY: &[u8] = b"cpu mhz";
     let value = |line: &[u8]| {
-        let line = std::str::from_utf8(line).ok()?;
-        let (key, value) = line.split_once(':')?;
-        key.to_ascii_lowercase().starts_with("cpu mhz").then(|| value.trim().parse::<f64>().ok())?
+        let is_it = line.get(..KEY.len()).is_some_and(|start| start.eq_ignore_ascii_case(KEY));
+        let (_, value) = if is_it { std::str::from_utf8(line).ok()?.split_once(':')? } else { return None };
+        value.trim().parse::<f64>().ok()
     };
     text::lines(bytes).filter_map(value).filter(|mhz| mhz.is_finite() && *mhz >= 0.0).collect()
 }
 
 /// The folders of the cpus' frequency policies, else those of the single cpus.
-fn policies(host: &HostRoot) -> Vec<PathBuf> {
-    let cpu = host.sys.join("devices/system/cpu");
+fn policies(sys: &Path) -> Vec<PathBuf> {
+    let cpu = sys.join("devices/system/cpu");
     let policies = numbered(&cpu.join("cpufreq"), "policy");
     if !policies.is_empty() {
         return policies;
@@ -46,7 +72,7 @@ fn policies(host: &HostRoot) -> Vec<PathBuf> {
 }
 
 /// The entries of `folder` that are `prefix` and a number.
-fn numbered(folder: &std::path::Path, prefix: &str) -> Vec<PathBuf> {
+fn numbered(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let fits = |name: &str| {
         let number = name.strip_prefix(prefix).unwrap_or_default();
@@ -58,7 +84,7 @@ fn numbered(folder: &std::path::Path, prefix: &str) -> Vec<PathBuf> {
 
 /// The current frequency of a policy: sysfs counts kHz.
 #[allow(clippy::cast_precision_loss, reason = "kHz of a cpu are far below 2 to the 53rd")]
-fn policy_mhz(policy: &std::path::Path) -> Option<f64> {
+fn policy_mhz(policy: &Path) -> Option<f64> {
     ["scaling_cur_freq", "cpuinfo_cur_freq"].iter().find_map(|file| {
         let bytes = std::fs::read(policy.join(file)).ok()?;
         Some(text::number(bytes.trim_ascii())? as f64 / 1000.0)

@@ -22,7 +22,7 @@ const KEYS: [&str; 9] = [
 const SECTOR: u64 = 512;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.host.read_proc("diskstats")?;
+    let bytes = context.files.proc("diskstats")?;
     for (name, counts) in text::lines(&bytes).filter_map(parse).filter(|(name, _)| !is_left_out(name)) {
         let name = text::printable(name);
         if context.exclude.disk(&name) {

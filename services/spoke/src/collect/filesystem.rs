@@ -1,7 +1,7 @@
 //! How full the host's partitions are: which, from `<proc>/1/mounts` and `<proc>/filesystems`; how full, by
 //! statvfs on each mount point below the host's `/`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,76 +12,116 @@ use rustix::fs::StatVfs;
 use super::points::Instance;
 use super::statvfs::Answer;
 use super::{Context, Points, text};
-use crate::host::{HostError, HostRoot};
+use crate::files::{Content, Files};
+use crate::host::HostError;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let types = context.host.read_proc("filesystems")?;
-    let mounts = context.host.read_of_init("mounts")?;
-    let types = types_on_devices(&types);
-    let visible = Visible::of(context.host)?;
-    let mut asked = Vec::new();
-    for mount in text::lines(&mounts).filter_map(Mount::parse).filter(|mount| mount.is_partition(&types)) {
-        if context.exclude.partition(&text::printable(&mount.point)) {
-            continue;
-        }
-        if visible.shows(&mount.point) {
-            asked.push(mount);
-        } else {
-            let root = context.host.root.display();
-            leave_out(points, &mount, format!("the host's mount is not seen below {root}"));
-        }
-    }
-    let paths: Vec<PathBuf> = asked.iter().map(|mount| context.host.path(&mount.path())).collect();
-    for (mount, answer) in asked.iter().zip(context.askers.ask(&paths)) {
+    let mut partitions = context.known.partitions.borrow_mut();
+    partitions.follow(context)?;
+    points.left_out.extend(partitions.unseen.clone());
+    for (partition, answer) in partitions.asked.iter().zip(context.known.askers.ask(&partitions.paths)) {
         match answer {
-            Answer::Usage(usage) => Usage::of(&usage).put(&mount.instance(context.host), points),
-            Answer::Refused(error) => leave_out(points, mount, error.to_string()),
+            Answer::Usage(usage) => Usage::of(&usage).put(&partition.instance, points),
+            Answer::Refused(error) => points.leave_out(partition.name.clone(), error.to_string()),
             // No duration in it: the reason is logged when it changes, and that is once.
-            Answer::Hangs => leave_out(points, mount, "does not answer".to_owned()),
+            Answer::Hangs => points.leave_out(partition.name.clone(), "does not answer".to_owned()),
             Answer::NotAsked => {
-                leave_out(points, mount, "not asked: too many others do not answer".to_owned());
+                let reason = "not asked: too many others do not answer".to_owned();
+                points.leave_out(partition.name.clone(), reason);
             }
         }
     }
     Ok(())
 }
 
-fn leave_out(points: &mut Points, mount: &Mount, reason: String) {
-    points.leave_out(format!("partition {}", text::printable(&mount.point)), reason);
+/// The partitions, as they follow from what they were told by: worked out again when that reads otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Partitions {
+    told_by: Option<ToldBy>,
+    asked: Vec<Partition>,
+    /// Where each of `asked` is found.
+    paths: Vec<PathBuf>,
+    /// Partitions that are not seen from here, and why.
+    unseen: BTreeMap<String, String>,
 }
 
-/// Which of the host's mounts this process sees as the host does.
+#[derive(Debug)]
+struct Partition {
+    /// As it is named where it is left out.
+    name: String,
+    instance: Instance,
+}
+
+/// The texts that tell of partitions.
+#[derive(Debug, PartialEq)]
+struct ToldBy {
+    filesystems: Content,
+    mounts: Content,
+    /// The host's mountinfo and our own; none where all mounts are seen.
+    mountinfo: Option<(Content, Vec<u8>)>,
+}
+
+impl ToldBy {
+    fn read(files: &Files) -> Result<Self, HostError> {
+        Ok(Self {
+            filesystems: files.proc("filesystems")?,
+            mounts: files.of_init("mounts")?,
+            mountinfo: mountinfo(files)?,
+        })
+    }
+}
+
+impl Partitions {
+    fn follow(&mut self, context: &Context<'_>) -> Result<(), HostError> {
+        let told_by = ToldBy::read(context.files)?;
+        if self.told_by.as_ref() == Some(&told_by) {
+            return Ok(());
+        }
+        let host = context.files.host();
+        let types = types_on_devices(&told_by.filesystems);
+        let visible = told_by.mountinfo.as_ref().map(|(theirs, ours)| seen_alike(theirs, ours, &host.root));
+        let mut found = Self::default();
+        // A device that is not found now may be there the next time.
+        let mut all_known = true;
+        for mount in
+            text::lines(&told_by.mounts).filter_map(Mount::parse).filter(|mount| mount.is_partition(&types))
+        {
+            let point = text::printable(&mount.point);
+            if context.exclude.partition(&point) {
+                continue;
+            }
+            let name = format!("partition {point}");
+            if visible.as_ref().is_some_and(|points| !points.contains(&mount.point)) {
+                let reason = format!("the host's mount is not seen below {}", host.root.display());
+                found.unseen.insert(name, reason);
+                continue;
+            }
+            let device = if mount.is_root() { root_device(context.files) } else { None };
+            all_known &= device.is_some() || !mount.is_root();
+            found.paths.push(host.path(&mount.path()));
+            found.asked.push(Partition { name, instance: mount.instance(device) });
+        }
+        found.told_by = all_known.then_some(told_by);
+        *self = found;
+        Ok(())
+    }
+}
+
+/// What tells which of the host's mounts this process sees as the host does: the host's mountinfo and our own.
+/// None where that is all of them: this process stands on the host, or the host is a folder that somebody made
+/// up, where nothing is mounted at all.
 ///
 /// Below a host root, a mount point is the host's only where our own mountinfo has it there with the same
 /// device and the same root within it; else it is an empty folder of the mount above, or the container's
 /// own. It is not asked by stat, which hangs on a dead server and differs on btrfs.
-enum Visible {
-    /// This process stands on the host, or the host is a folder that somebody made up: nothing is mounted
-    /// there at all.
-    All,
-    /// Only these.
-    These(HashSet<Vec<u8>>),
-}
-
-impl Visible {
-    fn of(host: &HostRoot) -> Result<Self, HostError> {
-        if host.root == Path::new("/") {
-            return Ok(Self::All);
-        }
-        let theirs = match host.read_of_init("mountinfo") {
-            Ok(theirs) => theirs,
-            Err(error) if error.is_not_found() => return Ok(Self::All),
-            Err(error) => return Err(error),
-        };
-        let ours = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-        Ok(Self::These(seen_alike(&theirs, &ours, &host.root)))
+fn mountinfo(files: &Files) -> Result<Option<(Content, Vec<u8>)>, HostError> {
+    if files.host().root == Path::new("/") {
+        return Ok(None);
     }
-
-    fn shows(&self, point: &[u8]) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(points) => points.contains(point),
-        }
+    match files.of_init("mountinfo") {
+        Ok(theirs) => Ok(Some((theirs, std::fs::read("/proc/self/mountinfo").unwrap_or_default()))),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -149,12 +189,14 @@ impl Mount {
         on_device && types.contains(self.fstype.as_slice()) && !docker
     }
 
-    fn instance(&self, host: &HostRoot) -> Instance {
-        let device = if matches!(self.device.as_slice(), b"/dev/root" | b"rootfs") {
-            root_device(host).unwrap_or_else(|| text::printable(&self.device))
-        } else {
-            text::printable(&self.device)
-        };
+    /// Whether the device stands there without its name.
+    fn is_root(&self) -> bool {
+        matches!(self.device.as_slice(), b"/dev/root" | b"rootfs")
+    }
+
+    /// Its metadata, with the device's real name where that is another.
+    fn instance(&self, device: Option<String>) -> Instance {
+        let device = device.unwrap_or_else(|| text::printable(&self.device));
         Instance::leading([
             ("disk_partition_device", device),
             ("disk_partition_mountpoint", text::printable(&self.point)),
@@ -187,15 +229,16 @@ fn decode(field: &[u8]) -> Vec<u8> {
 
 /// The device of the host's `/`, where `mounts` says only `/dev/root`: by its number, from
 /// `<proc>/partitions`, else from sysfs.
-fn root_device(host: &HostRoot) -> Option<String> {
+fn root_device(files: &Files) -> Option<String> {
+    let host = files.host();
     let device = rustix::fs::stat(&host.root).ok()?.st_dev;
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let listed = || {
-        let partitions = host.read_proc("partitions").ok()?;
+        let partitions = files.proc("partitions").ok()?;
         text::lines(&partitions).find_map(|line| name_of_device(line, major, minor))
     };
     let told = || {
-        let uevent = host.read_sys(&format!("dev/block/{major}:{minor}/uevent")).ok()?;
+        let uevent = std::fs::read(host.sys.join(format!("dev/block/{major}:{minor}/uevent"))).ok()?;
         text::lines(&uevent).find_map(|line| Some(text::printable(line.strip_prefix(b"DEVNAME=")?)))
     };
     let name = format!("/dev/{}", listed().or_else(told)?);

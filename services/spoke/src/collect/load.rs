@@ -9,8 +9,8 @@ const FILE: &str = "loadavg";
 const KEYS: [&str; 3] = ["load_average_01min", "load_average_05min", "load_average_15min"];
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.host.read_proc(FILE)?;
-    let averages = parse(&bytes).ok_or_else(|| context.host.lacks(FILE, "three load averages"))?;
+    let bytes = context.files.proc(FILE)?;
+    let averages = parse(&bytes).ok_or_else(|| context.files.host().lacks(FILE, "three load averages"))?;
     for (key, average) in KEYS.into_iter().zip(averages) {
         points.host(key, DataType::Gauge, average);
     }

@@ -3,16 +3,17 @@
 use agent::post::DataType;
 
 use super::{Context, Points, text};
-use crate::host::{HostError, HostRoot};
+use crate::files::{Content, Files};
+use crate::host::HostError;
 
 pub(super) const FILE: &str = "meminfo";
 
 /// `<proc>/meminfo`, in bytes.
-pub(super) struct Meminfo(Vec<u8>);
+pub(super) struct Meminfo(Content);
 
 impl Meminfo {
-    pub(super) fn read(host: &HostRoot) -> Result<Self, HostError> {
-        Ok(Self(host.read_proc(FILE)?))
+    pub(super) fn read(files: &Files) -> Result<Self, HostError> {
+        Ok(Self(files.proc(FILE)?))
     }
 
     /// The field of that name, `MemTotal:` say, in bytes: the kernel counts KiB.
@@ -38,11 +39,11 @@ struct Memory {
 }
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let meminfo = Meminfo::read(context.host)?;
+    let meminfo = Meminfo::read(context.files)?;
     // Only very old kernels want it, so that a file more is read only there.
-    let zoneinfo = || context.host.read_proc("zoneinfo").ok();
-    let memory =
-        work_out(&meminfo, zoneinfo).ok_or_else(|| context.host.lacks(FILE, "MemTotal and MemFree"))?;
+    let zoneinfo = || context.files.proc("zoneinfo").ok();
+    let memory = work_out(&meminfo, zoneinfo)
+        .ok_or_else(|| context.files.host().lacks(FILE, "MemTotal and MemFree"))?;
     points.host("memory_total", DataType::Gauge, memory.total);
     points.host("memory_available", DataType::Gauge, memory.available);
     points.host("memory_percent", DataType::Gauge, memory.percent);
@@ -57,7 +58,7 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
     Ok(())
 }
 
-fn work_out(meminfo: &Meminfo, zoneinfo: impl FnOnce() -> Option<Vec<u8>>) -> Option<Memory> {
+fn work_out(meminfo: &Meminfo, zoneinfo: impl FnOnce() -> Option<Content>) -> Option<Memory> {
     let total = meminfo.bytes("MemTotal:")?;
     let free = meminfo.bytes("MemFree:")?;
     let field = |name: &str| meminfo.bytes(name);
@@ -87,7 +88,7 @@ fn work_out(meminfo: &Meminfo, zoneinfo: impl FnOnce() -> Option<Vec<u8>>) -> Op
 
 /// What the kernel would call available, for kernels before 3.14 that do not say: free pages above the low
 /// watermark, the page cache and reclaimable slab but for what is kept back.
-fn estimate_available(meminfo: &Meminfo, free: u64, zoneinfo: impl FnOnce() -> Option<Vec<u8>>) -> u64 {
+fn estimate_available(meminfo: &Meminfo, free: u64, zoneinfo: impl FnOnce() -> Option<Content>) -> u64 {
     let simple = free.saturating_add(meminfo.bytes("Cached:").unwrap_or(0));
     let fields = ["Active(file):", "Inactive(file):", "SReclaimable:"].map(|name| meminfo.bytes(name));
     let [Some(active), Some(inactive), Some(reclaimable)] = fields else { return simple };
@@ -109,7 +110,8 @@ mod tests {
     use super::*;
 
     fn memory(text: &str, zoneinfo: Option<&str>) -> Option<Memory> {
-        work_out(&Meminfo(text.as_bytes().to_vec()), || zoneinfo.map(|text| text.as_bytes().to_vec()))
+        let content = |text: &str| Content::new(text.as_bytes().to_vec());
+        work_out(&Meminfo(content(text)), || zoneinfo.map(content))
     }
 
     #[test]

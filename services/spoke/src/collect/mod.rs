@@ -17,25 +17,54 @@ mod statvfs;
 mod swap;
 pub mod text;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use agent::clock::Clock;
 use agent::post::Datapoint;
 
+use crate::files::Files;
 use crate::host::{HostError, HostRoot};
 pub use exclude::{Exclude, Pattern};
 use points::Points;
-pub(crate) use statvfs::Askers;
+use statvfs::Askers;
 
 /// What a collector may look at.
 #[derive(Debug)]
-pub(crate) struct Context<'a> {
-    pub(crate) host: &'a HostRoot,
-    pub(crate) exclude: &'a Exclude,
-    pub(crate) askers: &'a Askers,
+struct Context<'a> {
+    files: &'a Files,
+    exclude: &'a Exclude,
+    known: &'a Known,
     /// The cpu times at the start of the polling interval; none right after the start of the spoke.
-    pub(crate) before: Option<&'a cpu::Times>,
+    before: Option<&'a cpu::Times>,
+}
+
+/// What collectors keep from one round to the next.
+#[derive(Debug, Default)]
+struct Known {
+    askers: Askers,
+    partitions: RefCell<filesystem::Partitions>,
+    policies: RefCell<cpufreq::Policies>,
+}
+
+/// What is read and what is kept of a host from round to round.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) files: Files,
+    known: Known,
+}
+
+impl Host {
+    pub(crate) fn new(root: &HostRoot) -> Self {
+        Self { files: Files::new(root), known: Known::default() }
+    }
+
+    /// Reads the host once; percentages are over the time since `before`.
+    pub(crate) fn collect(&mut self, exclude: &Exclude, before: Option<&cpu::Times>, clock: Clock) -> Round {
+        self.files.next_round();
+        all(&Context { files: &self.files, exclude, known: &self.known, before }, clock)
+    }
 }
 
 /// One collector.
@@ -83,7 +112,7 @@ pub(crate) struct Reading {
 }
 
 /// Runs every collector. One that fails costs its own datapoints alone.
-pub(crate) fn all(context: &Context<'_>, clock: Clock) -> Round {
+fn all(context: &Context<'_>, clock: Clock) -> Round {
     let mut round = Round { datapoints: Vec::new(), readings: Vec::new(), left_out: BTreeMap::new() };
     for family in &FAMILIES {
         let started = Instant::now();

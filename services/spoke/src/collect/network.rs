@@ -20,7 +20,7 @@ const KEYS: [&str; 8] = [
 ];
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.host.read_of_init("net/dev")?;
+    let bytes = context.files.of_init("net/dev")?;
     for (name, counts) in text::lines(&bytes).filter_map(parse) {
         let name = text::printable(name);
         if context.exclude.network(&name) {

@@ -8,9 +8,9 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfs;
 
@@ -39,7 +39,7 @@ type Ask = fn(&Path) -> io::Result<StatVfs>;
 
 /// The threads and what they hang on.
 #[derive(Debug)]
-pub(crate) struct Askers {
+pub(super) struct Askers {
     shared: Arc<Shared>,
     ask: Ask,
     /// Held while mounts are asked: who asks meanwhile would lose a second thread to the same mount.
@@ -53,7 +53,7 @@ struct Shared(Mutex<State>);
 struct State {
     threads: usize,
     /// How to reach the threads that wait for a job; a thread whose entry is gone ends.
-    idle: Vec<Sender<Job>>,
+    idle: Vec<Sender<Arc<Job>>>,
     closed: bool,
     hanging: HashSet<PathBuf>,
 }
@@ -68,10 +68,30 @@ impl Shared {
 /// Some mounts that are asked for in turn by one thread.
 struct Job {
     paths: Vec<PathBuf>,
-    /// Set once the asker goes on without this thread. Held while an answer is sent, so that both agree on
-    /// the mount at which they parted.
-    given_up: Arc<Mutex<bool>>,
-    answers: Sender<io::Result<StatVfs>>,
+    progress: Mutex<Progress>,
+    /// Told once all have answered: who waits is not woken for each.
+    done: Condvar,
+}
+
+/// How far a job is. The thread and who waits for it agree under this lock on the mount at which they part.
+struct Progress {
+    answers: Vec<io::Result<StatVfs>>,
+    /// When the thread turned to the mount that it is at.
+    since: Instant,
+    /// Set once the asker goes on without this thread.
+    given_up: bool,
+}
+
+impl Job {
+    fn new(paths: Vec<PathBuf>) -> Self {
+        let answers = Vec::with_capacity(paths.len());
+        let progress = Mutex::new(Progress { answers, since: Instant::now(), given_up: false });
+        Self { paths, progress, done: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Askers {
@@ -104,7 +124,7 @@ impl Askers {
         let mut rest = to_ask.as_slice();
         while !rest.is_empty() {
             let asked: Vec<PathBuf> = rest.iter().filter_map(|at| paths.get(*at).cloned()).collect();
-            let Some(found) = self.ask_by_one_thread(&asked) else { break };
+            let Some(found) = self.ask_by_one_thread(asked) else { break };
             let (done, left) = rest.split_at(found.len().min(rest.len()));
             for (at, answer) in done.iter().zip(found) {
                 if let Some(place) = answers.get_mut(*at) {
@@ -118,36 +138,27 @@ impl Askers {
 
     /// Has one thread ask for as many as it comes back from, and one more on which it hangs. None where
     /// there is no thread to be had.
-    fn ask_by_one_thread(&self, paths: &[PathBuf]) -> Option<Vec<Answer>> {
-        let (sender, receiver) = channel();
-        let given_up = Arc::new(Mutex::new(false));
-        let wanted = paths.len();
-        self.hand_out(Job { paths: paths.to_vec(), given_up: Arc::clone(&given_up), answers: sender })?;
-        let mut found = Vec::with_capacity(wanted);
-        while found.len() < wanted {
-            match receiver.recv_timeout(LIMIT) {
-                Ok(answer) => found.push(answer.map_or_else(Answer::Refused, Answer::Usage)),
-                Err(RecvTimeoutError::Disconnected) => return Some(found),
-                Err(RecvTimeoutError::Timeout) => {
-                    let mut given_up = given_up.lock().unwrap_or_else(PoisonError::into_inner);
-                    // It may have come back just now.
-                    if let Ok(answer) = receiver.try_recv() {
-                        found.push(answer.map_or_else(Answer::Refused, Answer::Usage));
-                        continue;
-                    }
-                    *given_up = true;
-                    if let Some(path) = paths.get(found.len()) {
-                        self.shared.lock().hanging.insert(path.clone());
-                    }
-                    found.push(Answer::Hangs);
-                    return Some(found);
-                }
+    fn ask_by_one_thread(&self, paths: Vec<PathBuf>) -> Option<Vec<Answer>> {
+        let job = Arc::new(Job::new(paths));
+        self.hand_out(Arc::clone(&job))?;
+        let mut progress = job.lock();
+        let mut hung = None;
+        while let Some(path) = job.paths.get(progress.answers.len()) {
+            let left = LIMIT.saturating_sub(progress.since.elapsed());
+            if left.is_zero() {
+                progress.given_up = true;
+                self.shared.lock().hanging.insert(path.clone());
+                hung = Some(Answer::Hangs);
+                break;
             }
+            progress = job.done.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        Some(found)
+        let answers = std::mem::take(&mut progress.answers);
+        let known = answers.into_iter().map(|answer| answer.map_or_else(Answer::Refused, Answer::Usage));
+        Some(known.chain(hung).collect())
     }
 
-    fn hand_out(&self, mut job: Job) -> Option<()> {
+    fn hand_out(&self, mut job: Arc<Job>) -> Option<()> {
         loop {
             let mut state = self.shared.lock();
             let Some(idle) = state.idle.pop() else {
@@ -183,7 +194,7 @@ impl Drop for Askers {
 }
 
 impl State {
-    fn offer(&mut self, idle: Option<Sender<Job>>) {
+    fn offer(&mut self, idle: Option<Sender<Arc<Job>>>) {
         if !self.closed {
             self.idle.extend(idle);
         }
@@ -191,7 +202,7 @@ impl State {
 }
 
 /// A thread's life: one job after the other.
-fn work(shared: &Shared, ask: Ask, first: Job) {
+fn work(shared: &Shared, ask: Ask, first: Arc<Job>) {
     let mut job = first;
     loop {
         let (sender, next) = channel();
@@ -205,22 +216,22 @@ fn work(shared: &Shared, ask: Ask, first: Job) {
 
 /// Asks in turn, and offers the thread for the next job before the last answer is out: whoever asks again at
 /// once finds it idle, and no second one is started.
-fn do_job(shared: &Shared, ask: Ask, job: &Job, idle: Sender<Job>) {
-    let last = job.paths.len().saturating_sub(1);
+fn do_job(shared: &Shared, ask: Ask, job: &Job, idle: Sender<Arc<Job>>) {
     let mut idle = Some(idle);
-    for (at, path) in job.paths.iter().enumerate() {
+    for path in &job.paths {
         let answer = ask(path);
-        let given_up = job.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        if *given_up {
+        let mut progress = job.lock();
+        if progress.given_up {
             // The asker noted this mount as hanging; it is back.
             shared.lock().hanging.remove(path);
             break;
         }
-        if at == last {
+        progress.answers.push(answer);
+        progress.since = Instant::now();
+        if progress.answers.len() == job.paths.len() {
             shared.lock().offer(idle.take());
+            job.done.notify_one();
         }
-        // Nobody waits any more only if the asker is gone with the program.
-        let _ = job.answers.send(answer);
     }
     shared.lock().offer(idle);
 }
@@ -228,7 +239,6 @@ fn do_job(shared: &Shared, ask: Ask, job: &Job, idle: Sender<Job>) {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::Instant;
 
     use super::*;
 

@@ -10,11 +10,12 @@ use crate::host::HostError;
 const PAGE: u64 = 4096;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let meminfo = Meminfo::read(context.host)?;
-    let field = |name: &'static str| meminfo.bytes(name).ok_or_else(|| context.host.lacks(FILE, name));
+    let meminfo = Meminfo::read(context.files)?;
+    let field =
+        |name: &'static str| meminfo.bytes(name).ok_or_else(|| context.files.host().lacks(FILE, name));
     let (total, free) = (field("SwapTotal:")?, field("SwapFree:")?);
     let used = total.saturating_sub(free);
-    let vmstat = context.host.read_proc("vmstat")?;
+    let vmstat = context.files.proc("vmstat")?;
     // A kernel without swap has no such lines, and swapped nothing.
     let swapped = |name: &[u8]| text::value_of(&vmstat, name).unwrap_or(0).saturating_mul(PAGE);
     points.host("swap_memory_total", DataType::Gauge, total);

@@ -15,9 +15,7 @@ fn root(host: &MadeUpHost) -> HostRoot {
 }
 
 fn collect(host: &MadeUpHost) -> Round {
-    let (host, exclude, askers) = (root(host), Exclude::default(), Askers::default());
-    let context = Context { host: &host, exclude: &exclude, askers: &askers, before: None };
-    all(&context, Clock::system())
+    Host::new(&root(host)).collect(&Exclude::default(), None, Clock::system())
 }
 
 fn keys(round: &Round) -> BTreeSet<&'static str> {
