@@ -66,7 +66,8 @@ impl Floor {
             sum += usize::from(entry.unwrap().file_name().to_bytes().first().is_some_and(u8::is_ascii_digit));
         }
         for mount in &self.mounts {
-            sum += usize::try_from(rustix::fs::statvfs(mount).unwrap().f_bfree).unwrap_or(0);
+            // One that was unmounted meanwhile costs as much.
+            sum += rustix::fs::statvfs(mount).map_or(0, |found| usize::try_from(found.f_bfree).unwrap_or(0));
         }
         sum
     }

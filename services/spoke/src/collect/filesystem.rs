@@ -11,15 +11,23 @@ use rustix::fs::StatVfs;
 
 use super::points::Instance;
 use super::statvfs::Answer;
+use super::statvfs::Asking;
 use super::{Context, Points, text};
 use crate::files::{Content, Files};
 use crate::host::HostError;
 
-pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
+/// Looks which partitions there are and begins to ask for them: they answer while other families are read.
+pub(super) fn begin<'a>(context: &Context<'a>) -> Result<Asking<'a>, HostError> {
     let mut partitions = context.known.partitions.borrow_mut();
     partitions.follow(context)?;
+    Ok(context.known.askers.begin(&partitions.paths))
+}
+
+pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
+    let begun = context.asking.take().unwrap_or_else(|| begin(context))?;
+    let partitions = context.known.partitions.borrow();
     points.left_out.extend(partitions.unseen.clone());
-    for (partition, answer) in partitions.asked.iter().zip(context.known.askers.ask(&partitions.paths)) {
+    for (partition, answer) in partitions.asked.iter().zip(begun.answers()) {
         match answer {
             Answer::Usage(usage) => Usage::of(&usage).put(&partition.instance, points),
             Answer::Refused(error) => points.leave_out(partition.name.clone(), error.to_string()),

@@ -17,7 +17,7 @@ mod statvfs;
 mod swap;
 pub mod text;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -31,13 +31,14 @@ use points::Points;
 use statvfs::Askers;
 
 /// What a collector may look at.
-#[derive(Debug)]
 struct Context<'a> {
     files: &'a Files,
     exclude: &'a Exclude,
     known: &'a Known,
     /// The cpu times at the start of the polling interval; none right after the start of the spoke.
     before: Option<&'a cpu::Times>,
+    /// The partitions, which are asked while the other families are read.
+    asking: Cell<Option<Result<statvfs::Asking<'a>, HostError>>>,
 }
 
 /// What collectors keep from one round to the next.
@@ -63,7 +64,10 @@ impl Host {
     /// Reads the host once; percentages are over the time since `before`.
     pub(crate) fn collect(&mut self, exclude: &Exclude, before: Option<&cpu::Times>, clock: Clock) -> Round {
         self.files.next_round();
-        all(&Context { files: &self.files, exclude, known: &self.known, before }, clock)
+        let context =
+            Context { files: &self.files, exclude, known: &self.known, before, asking: Cell::default() };
+        context.asking.set(Some(filesystem::begin(&context)));
+        all(&context, clock)
     }
 }
 

@@ -105,42 +105,24 @@ impl Askers {
         Self { shared: Arc::default(), ask, turn: Mutex::default() }
     }
 
-    /// Asks for all of them; the answers stand in the order of the paths. Waits at most the limit for each
-    /// mount that newly hangs, and not at all for one that hangs already.
-    pub(super) fn ask(&self, paths: &[PathBuf]) -> Vec<Answer> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(paths.len());
-        let mut to_ask = Vec::new();
-        {
-            let state = self.shared.lock();
-            for (at, path) in paths.iter().enumerate() {
-                let hangs = state.hanging.contains(path);
-                answers.push(hangs.then_some(Answer::Hangs));
-                if !hangs {
-                    to_ask.push(at);
-                }
-            }
-        }
-        let mut rest = to_ask.as_slice();
-        while !rest.is_empty() {
-            let asked: Vec<PathBuf> = rest.iter().filter_map(|at| paths.get(*at).cloned()).collect();
-            let Some(found) = self.ask_by_one_thread(asked) else { break };
-            let (done, left) = rest.split_at(found.len().min(rest.len()));
-            for (at, answer) in done.iter().zip(found) {
-                if let Some(place) = answers.get_mut(*at) {
-                    *place = Some(answer);
-                }
-            }
-            rest = left;
-        }
-        answers.into_iter().map(|answer| answer.unwrap_or(Answer::NotAsked)).collect()
+    /// Begins to ask for all of them.
+    pub(super) fn begin(&self, paths: &[PathBuf]) -> Asking<'_> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let hanging = |path: &PathBuf| self.shared.lock().hanging.contains(path);
+        let answers: Vec<_> = paths.iter().map(|path| hanging(path).then_some(Answer::Hangs)).collect();
+        let mut asking = Asking { askers: self, paths: paths.to_vec(), answers, job: None, _turn: turn };
+        asking.hand_out_rest();
+        asking
     }
 
-    /// Has one thread ask for as many as it comes back from, and one more on which it hangs. None where
-    /// there is no thread to be had.
-    fn ask_by_one_thread(&self, paths: Vec<PathBuf>) -> Option<Vec<Answer>> {
-        let job = Arc::new(Job::new(paths));
-        self.hand_out(Arc::clone(&job))?;
+    /// Asks for all of them, and waits.
+    #[cfg(test)]
+    fn ask(&self, paths: &[PathBuf]) -> Vec<Answer> {
+        self.begin(paths).answers()
+    }
+
+    /// What the thread comes back from, and one more on which it hangs.
+    fn wait(&self, job: &Job) -> Vec<Answer> {
         let mut progress = job.lock();
         let mut hung = None;
         while let Some(path) = job.paths.get(progress.answers.len()) {
@@ -155,9 +137,10 @@ impl Askers {
         }
         let answers = std::mem::take(&mut progress.answers);
         let known = answers.into_iter().map(|answer| answer.map_or_else(Answer::Refused, Answer::Usage));
-        Some(known.chain(hung).collect())
+        known.chain(hung).collect()
     }
 
+    /// None where there is no thread to be had.
     fn hand_out(&self, mut job: Arc<Job>) -> Option<()> {
         loop {
             let mut state = self.shared.lock();
@@ -182,6 +165,41 @@ impl Askers {
             return None;
         }
         Some(())
+    }
+}
+
+/// Mounts that are being asked for by one thread, and by another once that one hangs.
+pub(super) struct Asking<'a> {
+    askers: &'a Askers,
+    paths: Vec<PathBuf>,
+    /// What is known; the others are those of the job, in their order.
+    answers: Vec<Option<Answer>>,
+    job: Option<Arc<Job>>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Asking<'_> {
+    fn hand_out_rest(&mut self) {
+        let unknown = self.paths.iter().zip(&self.answers).filter(|(_, answer)| answer.is_none());
+        let paths: Vec<PathBuf> = unknown.map(|(path, _)| path.clone()).collect();
+        self.job = None;
+        if !paths.is_empty() {
+            let job = Arc::new(Job::new(paths));
+            self.job = self.askers.hand_out(Arc::clone(&job)).map(|()| job);
+        }
+    }
+
+    /// The answers in the order of the paths. Waits at most the limit for each mount that newly hangs, and
+    /// not at all for one that hangs already.
+    pub(super) fn answers(mut self) -> Vec<Answer> {
+        while let Some(job) = self.job.take() {
+            let mut found = self.askers.wait(&job).into_iter();
+            for answer in self.answers.iter_mut().filter(|answer| answer.is_none()) {
+                *answer = found.next();
+            }
+            self.hand_out_rest();
+        }
+        self.answers.into_iter().map(|answer| answer.unwrap_or(Answer::NotAsked)).collect()
     }
 }
 
