@@ -1,5 +1,6 @@
 """Percentages over the interval that each poller names, while others ask: exact numbers, from a /proc/stat that changes."""
 
+import threading
 import time
 
 from support import by_psutil, hosts, waiting
@@ -134,3 +135,27 @@ def test_right_after_the_start_it_is_what_passed_since(rig, tmp_path):
     assert first["cpu_times_percent_user", ()] == 10.0 and first["cpu_times_percent_idle", ()] == 88.0
     changing.move_on(ADDED[4])
     assert changing.ask(5) == changing.ask(300) != first
+
+
+def test_who_asks_at_the_same_time_shares_a_reading_of_the_interval_that_it_names(rig):
+    spoke = rig.spoke()
+    before = spoke.metrics().sum("pattoo_spoke_collections_total")
+    gate, answers = threading.Barrier(60), []
+
+    def ask(interval):
+        gate.wait()
+        began = time.time_ns() // 1_000_000
+        answers.append((interval, began, asked(spoke, interval)))
+
+    threads = [threading.Thread(target=ask, args=(interval,)) for interval in (60, 300, 900) * 20]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 60
+    for interval, began, post in answers:
+        assert post.interval == interval * 1000
+        assert post.timestamp >= began, "never a reading that was begun before it was asked for"
+    shared = {(post.interval, post.timestamp) for _, _, post in answers}
+    read = spoke.metrics().sum("pattoo_spoke_collections_total") - before
+    assert len(shared) <= read < 60, "askers of one interval share"

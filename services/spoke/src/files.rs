@@ -111,6 +111,11 @@ impl Files {
         self.read(Place::OfInit, name, false)
     }
 
+    /// Whether what is found below `<proc>` is the kernel's.
+    pub(crate) fn proc_is_kernels(&self) -> bool {
+        self.proc_is_kernels
+    }
+
     /// Whether what is found below `<sys>` is the kernel's.
     pub(crate) fn sys_is_kernels(&self) -> bool {
         self.sys_is_kernels

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// The sender of the contract's worked example.
@@ -101,4 +103,47 @@ fn memory_of_checksums_follows_what_is_there() {
         writer.write(300, 8, &[Datapoint { series, value: Number::Int(1), timestamp_ms: 7 }]).unwrap();
     }
     assert!(writer.checksums.len() < 100);
+}
+
+/// Datapoints among which series, values and times repeat, in any order; some values cannot be sent.
+fn some_datapoints() -> impl Strategy<Value = Vec<Datapoint>> {
+    let value = prop_oneof![
+        (0_u64..3).prop_map(Number::Int),
+        prop::sample::select(vec![0.0, 1.0, 0.5, f64::NAN, f64::INFINITY]).prop_map(Number::Float),
+    ];
+    let instance = prop::sample::select(vec!["", "eth0", " eth0 ", "b\u{e4}h\"0\\", "a\u{1}"]);
+    let key = prop::sample::select(vec!["a", "b"]);
+    let one = (key, any::<bool>(), instance.clone(), instance, value, 0_u64..3).prop_map(
+        |(key, counts, before, behind, value, timestamp_ms)| {
+            let pairs = |name: &'static str, text: &str| -> std::sync::Arc<[Pair]> {
+                if text.is_empty() { [].into() } else { [(name, text.to_owned())].into() }
+            };
+            let data_type = if counts { DataType::Counter } else { DataType::Gauge };
+            let (leading, trailing) = (pairs("before", before), pairs("behind", behind));
+            Datapoint { series: Series { key, data_type, leading, trailing }, value, timestamp_ms }
+        },
+    );
+    prop::collection::vec(one, 0..12)
+}
+
+proptest! {
+    #[test]
+    fn a_kept_writer_writes_what_a_new_one_writes(
+        posts in prop::collection::vec((some_datapoints(), 0_u64..3, any::<bool>()), 1..6)
+    ) {
+        let mut kept = Writer::new(captured());
+        for (datapoints, interval_s, renamed) in posts {
+            let mut sender = captured();
+            if renamed {
+                sender.hostname = "renamed".to_owned();
+            }
+            kept.set_sender(sender.clone());
+            // Twice, so that the second is written by what the first one left.
+            for _ in 0..2 {
+                let body = kept.write(interval_s, 8, &datapoints).unwrap();
+                prop_assert_eq!(&body, &Writer::new(sender.clone()).write(interval_s, 8, &datapoints).unwrap());
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
+            }
+        }
+    }
 }

@@ -61,7 +61,7 @@ struct Partition {
 }
 
 /// The texts that tell of partitions.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct ToldBy {
     filesystems: Content,
     mounts: Content,
@@ -70,21 +70,23 @@ struct ToldBy {
 }
 
 impl ToldBy {
-    fn read(files: &Files) -> Result<Self, HostError> {
-        Ok(Self {
-            filesystems: files.proc("filesystems")?,
-            mounts: files.of_init("mounts")?,
-            mountinfo: mountinfo(files)?,
-        })
+    /// What they tell now; none where that is the same as `before`.
+    fn read(files: &Files, before: Option<&Self>) -> Result<Option<Self>, HostError> {
+        let (mounts, mountinfo) = (files.of_init("mounts")?, mountinfo(files)?);
+        let before = before.filter(|before| before.mounts == mounts && before.mountinfo == mountinfo);
+        // The kernel neither forgets nor changes a type as long as it is mounted.
+        if before.is_some() && files.proc_is_kernels() {
+            return Ok(None);
+        }
+        let filesystems = files.proc("filesystems")?;
+        let same = before.is_some_and(|before| before.filesystems == filesystems);
+        Ok((!same).then_some(Self { filesystems, mounts, mountinfo }))
     }
 }
 
 impl Partitions {
     fn follow(&mut self, context: &Context<'_>) -> Result<(), HostError> {
-        let told_by = ToldBy::read(context.files)?;
-        if self.told_by.as_ref() == Some(&told_by) {
-            return Ok(());
-        }
+        let Some(told_by) = ToldBy::read(context.files, self.told_by.as_ref())? else { return Ok(()) };
         let host = context.files.host();
         let types = types_on_devices(&told_by.filesystems);
         let visible = told_by.mountinfo.as_ref().map(|(theirs, ours)| seen_alike(theirs, ours, &host.root));

@@ -76,6 +76,61 @@ fn a_partition_that_cannot_be_asked_costs_itself_alone() {
     assert_eq!(round.left_out.keys().collect::<Vec<_>>(), ["partition /data"]);
 }
 
+/// What a round says of partitions and disks: their names, in order.
+fn instances(round: &Round) -> Vec<String> {
+    let mut names = Vec::new();
+    for point in &round.datapoints {
+        let pairs = point.series.leading.iter().chain(point.series.trailing.iter());
+        let name = pairs.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ");
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn what_changes_under_a_kept_host_is_in_the_next_post() {
+    let made_up = MadeUpHost::new();
+    let mut kept = Host::new(&root(&made_up));
+    let mut next = |made_up: &MadeUpHost| {
+        let round = kept.collect(&Exclude::default(), None, Clock::system());
+        let fresh = Host::new(&root(made_up)).collect(&Exclude::default(), None, Clock::system());
+        assert_eq!(keys(&round), keys(&fresh));
+        assert_eq!((instances(&round), &round.left_out), (instances(&fresh), &fresh.left_out));
+        // How full the real disk is changes meanwhile.
+        let stands = |point: &&Datapoint| !point.series.key.starts_with("disk_partition");
+        let values = |round: &Round| {
+            round.datapoints.iter().filter(stands).map(|point| point.value).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&round), values(&fresh));
+        instances(&round)
+    };
+    let before = next(&made_up);
+    assert_eq!(next(&made_up), before, "nothing changed");
+
+    std::fs::create_dir(made_up.path("root/new")).unwrap();
+    let mounts = MadeUpHost::at_first("proc/1/mounts");
+    made_up.write("proc/1/mounts", format!("{mounts}/dev/vdc /new ext4 rw 0 0\n").as_bytes());
+    assert_eq!(next(&made_up).len(), before.len() + 1, "a new mount");
+    made_up.write("proc/filesystems", b"nodev\tsysfs\n\txfs\n");
+    assert_eq!(next(&made_up).len(), before.len() - 1, "a type that is none any more");
+    made_up.write("proc/filesystems", MadeUpHost::at_first("proc/filesystems").as_bytes());
+    made_up.write("proc/1/mounts", mounts.replace("rw,relatime", "ro,relatime").as_bytes());
+    assert!(next(&made_up).contains(&"/dev/vda / ext4 ro,relatime".to_owned()), "an option");
+    std::fs::remove_dir(made_up.path("root/data")).unwrap();
+    assert_eq!(next(&made_up).len(), before.len() - 1, "a mount point that is gone");
+    let disks = MadeUpHost::at_first("proc/diskstats");
+    made_up.write("proc/diskstats", format!("{disks} 8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n").as_bytes());
+    assert!(next(&made_up).contains(&"sda".to_owned()), "a new disk");
+    made_up.write("proc/diskstats", b"");
+    assert!(!next(&made_up).contains(&"vda".to_owned()), "no disk");
+    made_up.write("proc/cpuinfo", b"cpu MHz : 1.0\n");
+    made_up.write("sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq", b"7000\n");
+    made_up.write("sys/devices/system/cpu/cpufreq/policy1/scaling_cur_freq", b"9000\n");
+    next(&made_up);
+}
+
 /// Anything at all, or the right text with a piece of it replaced by anything.
 fn content(file: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let right = MadeUpHost::at_first(file).as_bytes();
