@@ -84,5 +84,6 @@ def post(interval):
             point.add(DataPointMetadata(name, text, update_checksum=name not in ("release", "version")))
         target.add(point)
     agent.add(target)
-    text = json.dumps(converter.agentdata_to_post(agent), sort_keys=True, separators=(",", ":")) + "\n"
+    told = converter.posting_data_points(converter.agentdata_to_post(agent))
+    text = json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n"
     return flask.Response(text, mimetype="application/json")

@@ -38,9 +38,10 @@ class Subjects:
         for key in ("log_directory", "cache_directory", "daemon_directory", "system_daemon_directory"):
             directories[key] = str(self.folder / name / key)
             os.makedirs(directories[key], exist_ok=True)
-        (config / "pattoo.yaml").write_text(
-            json.dumps({"pattoo": directories | {"log_level": "info"}, "pattoo_agent_api": {"ip_address": "127.0.0.1", "ip_bind_port": 9}})
-        )
+        shared = {"pattoo": directories | {"log_level": "info"}, "pattoo_agent_api": {"ip_address": "127.0.0.1", "ip_bind_port": 9}}
+        # PattooShared wants the second file too.
+        for file in ("pattoo.yaml", "pattoo_agent.yaml"):
+            (config / file).write_text(json.dumps(shared))
         (config / f"{program}.yaml").write_text(json.dumps({program: {"ip_listen_address": "127.0.0.1", "ip_bind_port": port}}))
         return {"PATTOO_CONFIGDIR": str(config)}, port
 
