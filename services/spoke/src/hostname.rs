@@ -60,6 +60,10 @@ pub fn node_name() -> String {
 /// Keeps a name for the next start.
 pub(crate) fn keep(settings: &Settings, name: &str) {
     let path = kept_file(settings);
+    // Writing waits for the disk, and mostly it is there already.
+    if std::fs::read_to_string(&path).is_ok_and(|kept| kept.trim() == name) {
+        return;
+    }
     let folder = path.parent().unwrap_or(&settings.pattoo.daemon_directory);
     let kept =
         file::make_folder(folder).and_then(|()| file::write_atomic(&path, format!("{name}\n").as_bytes()));

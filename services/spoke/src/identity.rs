@@ -2,6 +2,7 @@
 //! where each came from.
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use agent::identity::Sources;
 use agent::post::{Pair, Sender};
@@ -17,8 +18,9 @@ use crate::settings::Settings;
 /// What does not change while the spoke runs.
 #[derive(Clone, Debug)]
 pub struct HostIdentity {
-    /// Python's `platform.processor()`.
-    pub processor: Told,
+    /// Found when it is first asked for: it may cost a process, and the agent_id wants none.
+    processor: OnceLock<Told>,
+    host: HostRoot,
     /// Python's `platform.system()`.
     pub system: Told,
     cpus: Option<u32>,
@@ -36,7 +38,8 @@ impl HostIdentity {
             .iter()
             .find_map(|file| std::fs::read_to_string(host.root.join(file)).ok());
         Self {
-            processor: configured(&settings.processor).unwrap_or_else(|| processor(host)),
+            processor: configured(&settings.processor).map_or_else(OnceLock::new, OnceLock::from),
+            host: host.clone(),
             system: configured(&settings.system)
                 .unwrap_or_else(|| Told::new("Linux", "this program's system")),
             cpus: settings.cpus,
@@ -44,6 +47,11 @@ impl HostIdentity {
             // Not the name that DNS gives: an id must not hang on whether DNS answered.
             node: settings.hostname.clone().unwrap_or_else(node_name),
         }
+    }
+
+    /// Python's `platform.processor()`.
+    pub fn processor(&self) -> &Told {
+        self.processor.get_or_init(|| processor(&self.host))
     }
 
     /// What the agent_id can be made from.
@@ -82,7 +90,7 @@ impl HostIdentity {
         vec![
             ("release", kernel("sys/kernel/osrelease")),
             ("version", kernel("sys/kernel/version")),
-            ("processor", self.processor.value.clone()),
+            ("processor", self.processor().value.clone()),
             ("type", self.system.value.clone()),
             ("cpus", self.cpus(files).value),
             ("hostname", hostname.to_owned()),

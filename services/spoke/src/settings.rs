@@ -172,7 +172,7 @@ impl Settings {
             ("agent_id", format!("{:?} ({})", agent_id.id, agent_id.origin)),
             ("hostname, pattoo_agent_hostname, pattoo_agent_polled_target", told(hostname)),
             ("pattoo_agent_program", format!("{:?} (this program)", PROGRAM.name)),
-            ("processor", told(&identity.processor)),
+            ("processor", told(identity.processor())),
             ("type", told(&identity.system)),
             ("cpus", told(&identity.cpus(&Files::new(&self.host)))),
             ("network_exclude", pattern(&self.exclude.network)),

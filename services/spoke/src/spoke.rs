@@ -80,7 +80,7 @@ impl Spoke {
         let identity = HostIdentity::find(settings);
         let agent_id = identity.agent_id(settings).find_and_keep()?;
         tracing::info!(hostname = %hostname.value, origin = hostname.origin,
-            processor = %identity.processor.value, "host");
+            processor = %identity.processor().value, "host");
         let spoke = Self::with(settings, hostname, identity, agent_id)?;
         spoke.sample();
         Ok(spoke)

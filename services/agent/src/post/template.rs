@@ -48,6 +48,9 @@ struct Scratch {
     rows: Vec<u8>,
     pairs: Vec<u8>,
     next: u32,
+    /// The row that was written last: where it begins, and behind each of its first pairs how far it had come.
+    row_start: usize,
+    row: Vec<(usize, usize)>,
 }
 
 /// What makes two values the same: the original's dictionary takes 0 and 0.0 for one.
@@ -157,6 +160,8 @@ impl Scratch {
         self.rows.clear();
         self.pairs.clear();
         self.next = 0;
+        self.row_start = 0;
+        self.row.clear();
     }
 
     fn row(
@@ -168,10 +173,19 @@ impl Scratch {
     ) -> serde_json::Result<()> {
         let separator: &[u8] = if self.rows.is_empty() { b"[" } else { b",[" };
         self.rows.extend_from_slice(separator);
-        for place in before {
+        let start = self.rows.len();
+        // Rows of one instance begin alike, and what has an id keeps it.
+        let alike = self.row.iter().zip(before).take_while(|((last, _), place)| last == *place).count();
+        self.row.truncate(alike);
+        if let Some((_, len)) = self.row.last() {
+            self.rows.extend_from_within(self.row_start..self.row_start + len);
+        }
+        self.row_start = start;
+        for place in before.iter().skip(alike) {
             let id = self.kept(pairs, *place)?;
             serde_json::to_writer(&mut self.rows, &id)?;
             self.rows.push(b',');
+            self.row.push((*place, self.rows.len() - start));
         }
         let value = self.value(datapoint.value)?;
         serde_json::to_writer(&mut self.rows, &value)?;

@@ -108,8 +108,9 @@ impl Askers {
     /// Begins to ask for all of them.
     pub(super) fn begin(&self, paths: &[PathBuf]) -> Asking<'_> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let hanging = |path: &PathBuf| self.shared.lock().hanging.contains(path);
-        let answers: Vec<_> = paths.iter().map(|path| hanging(path).then_some(Answer::Hangs)).collect();
+        let hanging = self.shared.lock().hanging.clone();
+        let hangs = |path: &PathBuf| !hanging.is_empty() && hanging.contains(path);
+        let answers: Vec<_> = paths.iter().map(|path| hangs(path).then_some(Answer::Hangs)).collect();
         let mut asking = Asking { askers: self, paths: paths.to_vec(), answers, job: None, _turn: turn };
         asking.hand_out_rest();
         asking
