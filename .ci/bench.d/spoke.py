@@ -15,6 +15,9 @@ POST = "/pattoo-agent-os/300"
 COLD_PAUSE_S = 0.5
 MATCHING = "cpu stat meminfo vmstat loadavg diskstats netdev filesystem".split()
 
+# Twice what was reached, roughly: in the images' build and in the unoptimised one that the checks measure.
+SHORT_RATIO = {"image": 3.5, "dev": 8}
+
 SPOKE, EXPORTER, MATCHED, ORIGINAL, FLOOR = (
     "spoke",
     "node_exporter, default",
@@ -256,6 +259,6 @@ def short(report, tools, folder):
         for program in subjects.values():
             program.stop()
     mounts = len(host.partitions())
-    report.ratio("spoke's CPU, back to back, to floor's", hot[SPOKE], hot[FLOOR], 3)
+    report.ratio("spoke's CPU, back to back, to floor's", hot[SPOKE], hot[FLOOR], SHORT_RATIO[tools["profile"]])
     report.at_most(f"spoke's system calls an answer, {mounts} mounts", calls, 40 + 2 * mounts, "")
     report.at_most("collections for a burst of 200 askers", collected, 100, "")
