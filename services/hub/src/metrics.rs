@@ -59,6 +59,8 @@ pub struct Metrics {
     pub posts_delivered: IntCounter,
     /// Posts that were kept and cannot be unpacked, a fault of the program.
     pub unpackable: IntCounter,
+    /// Damage of the spool that was found when it was opened, by kind.
+    pub spool_damage: IntCounterVec,
     /// Posts without a datapoint that the server takes: they are not taken.
     pub posts_empty: IntCounter,
     /// Datapoints of the posts that were taken, as the server sees them.
@@ -133,6 +135,12 @@ impl Metrics {
             unpackable: counter(
                 "posts_unpackable_total",
                 "Posts that were kept and cannot be unpacked; they are lost.",
+            )?,
+            spool_damage: counters(
+                "spool_damage_total",
+                "Damaged places of the spool, found at start; the posts in them are lost, and not in the books.",
+                "kind",
+                &spool::Damage::default().kinds().map(|(kind, _)| kind),
             )?,
             posts_empty: counter(
                 "posts_empty_total",

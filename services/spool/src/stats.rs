@@ -225,4 +225,17 @@ impl Damage {
     pub fn any(&self) -> bool {
         *self != Damage::default()
     }
+
+    /// How often each kind of damage was found, under one word each; what was mended (`renamed_lanes`) is left out.
+    #[must_use]
+    pub fn kinds(&self) -> [(&'static str, u64); 6] {
+        [
+            ("stretch", self.stretches),
+            ("head", self.heads),
+            ("footer", self.footers),
+            ("file", self.files),
+            ("unopened", self.unopened),
+            ("names", u64::from(self.names)),
+        ]
+    }
 }

@@ -161,6 +161,9 @@ impl Store {
             announcer.announce(&lane);
         }
         inner.metrics.posts_found.inc_by(report.found.records);
+        for (kind, places) in report.damage.kinds() {
+            inner.metrics.spool_damage.with_label_values(&[kind]).inc_by(places);
+        }
         let store = Self(Arc::new(inner));
         let shown = Shown::new(&store)?;
         store.0.metrics.registry.register(Box::new(shown))?;

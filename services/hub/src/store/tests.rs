@@ -133,3 +133,31 @@ async fn a_lane_is_announced_though_whoever_appended_has_given_up() {
     assert_eq!(heard(&mut filled).await, lane("a"));
     assert_eq!(drain(&store, "a").await, ["1"]);
 }
+
+#[tokio::test]
+async fn damage_is_counted_and_the_rest_comes_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, filled, metrics) = open(folder.path()).await;
+    // Too short to be packed: they can be found in the file.
+    for text in ["first", "second", "third"] {
+        store.append("a", body(text)).await.unwrap();
+    }
+    assert_eq!(shown(&metrics, "pattoo_hub_spool_damage_total{kind=\"stretch\"}"), 0.0);
+    drop((store, filled));
+    let find = |bytes: &[u8]| bytes.windows(6).position(|six| six == b"second");
+    let mut struck = 0;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = find(&bytes) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            struck += 1;
+        }
+    }
+    assert_eq!(struck, 1);
+    let (store, _filled, metrics) = open(folder.path()).await;
+    let left = drain(&store, "a").await;
+    assert_eq!(left, ["first", "third"].map(body));
+    assert!(shown(&metrics, "pattoo_hub_spool_damage_total{kind=\"stretch\"}") > 0.0);
+}
