@@ -127,16 +127,7 @@ impl Writer {
         datapoints: &[Datapoint],
     ) -> serde_json::Result<Vec<u8>> {
         let interval_ms = interval_s.saturating_mul(1000);
-        // A post without datapoints needs no template, and the next one that of before.
-        let (rows, pairs): (&[u8], &[u8]) = if datapoints.is_empty() {
-            (&[], &[])
-        } else {
-            if !self.template.fits(datapoints) {
-                self.template = Template::of(&self.sender, &mut self.checksums, datapoints)?;
-            }
-            self.template.fill(interval_ms, datapoints)?
-        };
-        // Keys stand in sorted order. Room for a little more than last time, so that the body moves once at most.
+        // Keys stand in sorted order. Room for a little more than last time, so that the body does not move.
         let mut body = Vec::with_capacity(self.last_bytes + 256);
         body.extend_from_slice(b"{\"pattoo_agent_id\":");
         serde_json::to_writer(&mut body, &self.sender.agent_id)?;
@@ -145,7 +136,14 @@ impl Writer {
         body.extend_from_slice(b",\"pattoo_agent_timestamp\":");
         serde_json::to_writer(&mut body, &timestamp_ms)?;
         body.extend_from_slice(b",\"pattoo_datapoints\":{\"datapoint_pairs\":[");
-        body.extend_from_slice(rows);
+        // A post without datapoints needs no template, and the next one that of before.
+        let mut pairs: &[u8] = &[];
+        if !datapoints.is_empty() {
+            if !self.template.fits(datapoints) {
+                self.template = Template::of(&self.sender, &mut self.checksums, datapoints)?;
+            }
+            pairs = self.template.fill(interval_ms, datapoints, &mut body)?;
+        }
         body.extend_from_slice(b"],\"key_value_pairs\":{");
         body.extend_from_slice(pairs);
         body.extend_from_slice(b"}}}\n");

@@ -45,10 +45,9 @@ struct Scratch {
     ids: Vec<Option<u32>>,
     values: HashMap<Identity, u32>,
     times: Vec<(Millis, u32)>,
-    rows: Vec<u8>,
     pairs: Vec<u8>,
     next: u32,
-    /// The row that was written last: where it begins, and behind each of its first pairs how far it had come.
+    /// The row that was written last: where it begins (0: there is none), and behind each of its first pairs how far it had come.
     row_start: usize,
     row: Vec<(usize, usize)>,
 }
@@ -122,14 +121,16 @@ impl Template {
             && self.rows.iter().zip(datapoints).all(|(row, datapoint)| row.series.is(&datapoint.series))
     }
 
-    /// Writes rows and pairs of the post, `datapoint_pairs` and `key_value_pairs` without their brackets.
+    /// Appends the rows of the post to `body` (`datapoint_pairs` without its brackets) and returns its pairs
+    /// (`key_value_pairs` without its braces).
     ///
     /// Of two datapoints with the same checksum the first is kept. A value that is not finite is left out.
     pub(super) fn fill(
         &mut self,
         interval_ms: u64,
         datapoints: &[Datapoint],
-    ) -> serde_json::Result<(&[u8], &[u8])> {
+        body: &mut Vec<u8>,
+    ) -> serde_json::Result<&[u8]> {
         let Self { rows, places, pairs, scratch } = self;
         if let Some(interval) = pairs.get_mut(INTERVAL) {
             *interval = serde_json::to_vec(&("pattoo_agent_polling_interval", interval_ms.to_string()))?;
@@ -139,15 +140,11 @@ impl Template {
             let finite = !matches!(datapoint.value, Number::Float(value) if !value.is_finite());
             let written = scratch.ids.get(row.checksum).is_none_or(Option::is_some);
             if finite && !written {
-                scratch.row(
-                    pairs,
-                    places.get(row.before.clone()).unwrap_or_default(),
-                    row.checksum,
-                    datapoint,
-                )?;
+                let before = places.get(row.before.clone()).unwrap_or_default();
+                scratch.row(pairs, before, row.checksum, datapoint, body)?;
             }
         }
-        Ok((&scratch.rows, &scratch.pairs))
+        Ok(&scratch.pairs)
     }
 }
 
@@ -157,7 +154,6 @@ impl Scratch {
         self.ids.resize(pairs, None);
         self.values.clear();
         self.times.clear();
-        self.rows.clear();
         self.pairs.clear();
         self.next = 0;
         self.row_start = 0;
@@ -170,32 +166,33 @@ impl Scratch {
         before: &[usize],
         checksum: usize,
         datapoint: &Datapoint,
+        rows: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
-        let separator: &[u8] = if self.rows.is_empty() { b"[" } else { b",[" };
-        self.rows.extend_from_slice(separator);
-        let start = self.rows.len();
+        let separator: &[u8] = if self.row_start == 0 { b"[" } else { b",[" };
+        rows.extend_from_slice(separator);
+        let start = rows.len();
         // Rows of one instance begin alike, and what has an id keeps it.
         let alike = self.row.iter().zip(before).take_while(|((last, _), place)| last == *place).count();
         self.row.truncate(alike);
         if let Some((_, len)) = self.row.last() {
-            self.rows.extend_from_within(self.row_start..self.row_start + len);
+            rows.extend_from_within(self.row_start..self.row_start + len);
         }
         self.row_start = start;
         for place in before.iter().skip(alike) {
             let id = self.kept(pairs, *place)?;
-            serde_json::to_writer(&mut self.rows, &id)?;
-            self.rows.push(b',');
-            self.row.push((*place, self.rows.len() - start));
+            serde_json::to_writer(&mut *rows, &id)?;
+            rows.push(b',');
+            self.row.push((*place, rows.len() - start));
         }
         let value = self.value(datapoint.value)?;
-        serde_json::to_writer(&mut self.rows, &value)?;
-        self.rows.push(b',');
+        serde_json::to_writer(&mut *rows, &value)?;
+        rows.push(b',');
         let time = self.time(datapoint.timestamp_ms)?;
-        serde_json::to_writer(&mut self.rows, &time)?;
-        self.rows.push(b',');
+        serde_json::to_writer(&mut *rows, &time)?;
+        rows.push(b',');
         let checksum = self.kept(pairs, checksum)?;
-        serde_json::to_writer(&mut self.rows, &checksum)?;
-        self.rows.push(b']');
+        serde_json::to_writer(&mut *rows, &checksum)?;
+        rows.push(b']');
         Ok(())
     }
 

@@ -40,27 +40,28 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
 fn parse(line: &[u8]) -> Option<(&[u8], [u64; 9])> {
     let mut words = text::words(line).skip(2);
     let name = words.next()?;
-    let numbers = words.map(text::number).collect::<Option<Vec<_>>>()?;
+    let (numbers, count) = text::numbers(words)?;
     let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
-    match *numbers.as_slice() {
-        [reads, read_merged, read, read_time, writes, write_merged, written, write_time, _, busy, _, ..] => {
-            Some((
-                name,
-                [
-                    reads,
-                    writes,
-                    bytes(read),
-                    bytes(written),
-                    read_time,
-                    write_time,
-                    read_merged,
-                    write_merged,
-                    busy,
-                ],
-            ))
-        }
-        // Linux 2.6 tells less of partitions.
-        [reads, read, writes, written] => {
+    let [reads, read_merged, read, read_time, writes, write_merged, written, write_time, _, busy, _] =
+        numbers;
+    match count {
+        11.. => Some((
+            name,
+            [
+                reads,
+                writes,
+                bytes(read),
+                bytes(written),
+                read_time,
+                write_time,
+                read_merged,
+                write_merged,
+                busy,
+            ],
+        )),
+        4 => {
+            // Linux 2.6 tells less of partitions.
+            let [reads, read, writes, written, ..] = numbers;
             Some((name, [reads, writes, bytes(read), bytes(written), 0, 0, 0, 0, 0]))
         }
         _ => None,

@@ -47,6 +47,8 @@ struct Known {
     askers: Askers,
     partitions: RefCell<filesystem::Partitions>,
     policies: RefCell<cpufreq::Policies>,
+    /// How many datapoints the last round had.
+    datapoints: Cell<usize>,
 }
 
 /// What is read and what is kept of a host from round to round.
@@ -117,27 +119,28 @@ pub(crate) struct Reading {
 
 /// Runs every collector. One that fails costs its own datapoints alone.
 fn all(context: &Context<'_>, clock: Clock) -> Round {
-    let mut round = Round { datapoints: Vec::new(), readings: Vec::new(), left_out: BTreeMap::new() };
+    let (mut readings, mut left_out) = (Vec::with_capacity(FAMILIES.len()), BTreeMap::new());
+    let mut points = Points::with_room(context.known.datapoints.get());
     for family in &FAMILIES {
-        let started = Instant::now();
-        let mut points = Points::at(clock.now_ms());
+        let (started, before) = (Instant::now(), points.datapoints.len());
+        points.timestamp_ms = clock.now_ms();
         let result = (family.collect)(context, &mut points);
-        round.readings.push(Reading {
+        readings.push(Reading {
             collector: family.name,
             success: result.is_ok(),
             duration: started.elapsed(),
         });
+        let mut instances = std::mem::take(&mut points.left_out);
         match result {
-            Ok(()) => {
-                round.datapoints.append(&mut points.datapoints);
-                round.left_out.append(&mut points.left_out);
-            }
+            Ok(()) => left_out.append(&mut instances),
             Err(error) => {
-                round.left_out.insert(format!("collector {}", family.name), chain(&error));
+                points.datapoints.truncate(before);
+                left_out.insert(format!("collector {}", family.name), chain(&error));
             }
         }
     }
-    round
+    context.known.datapoints.set(points.datapoints.len());
+    Round { datapoints: points.datapoints, readings, left_out }
 }
 
 /// An error with its source.

@@ -39,28 +39,13 @@ fn parse(line: &[u8]) -> Option<(&[u8], [u64; 8])> {
     // A name may hold colons (aliases of old), the counts hold none.
     let colon = line.iter().rposition(|byte| *byte == b':')?;
     let (name, counts) = line.split_at_checked(colon)?;
-    let counts = text::words(counts.get(1..)?).map(text::number).collect::<Option<Vec<_>>>()?;
-    match *counts.as_slice() {
-        [
-            bytes_recv,
-            packets_recv,
-            errin,
-            dropin,
-            _,
-            _,
-            _,
-            _,
-            bytes_sent,
-            packets_sent,
-            errout,
-            dropout,
-            ..,
-        ] => Some((
-            name.trim_ascii(),
-            [bytes_sent, bytes_recv, packets_sent, packets_recv, errin, errout, dropin, dropout],
-        )),
-        _ => None,
-    }
+    let (numbers, count) = text::numbers(text::words(counts.get(1..)?))?;
+    let [bytes_recv, packets_recv, errin, dropin, _, _, _, _, bytes_sent, packets_sent, errout, dropout] =
+        numbers;
+    (count >= numbers.len()).then_some((
+        name.trim_ascii(),
+        [bytes_sent, bytes_recv, packets_sent, packets_recv, errin, errout, dropin, dropout],
+    ))
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use agent::clock::Millis;
 use agent::post::{DataType, Datapoint, Number, Pair, Series};
 
-/// The datapoints of one collector, all read at the same time.
+/// The datapoints of a round; those of one collector were all read at the same time.
 #[derive(Debug)]
 pub(super) struct Points {
-    timestamp_ms: Millis,
+    pub(super) timestamp_ms: Millis,
     pub(super) datapoints: Vec<Datapoint>,
-    /// Instances that are left out, and why.
+    /// Instances of one collector that are left out, and why.
     pub(super) left_out: BTreeMap<String, String>,
 }
 
@@ -35,8 +35,9 @@ impl Instance {
 }
 
 impl Points {
-    pub(super) fn at(timestamp_ms: Millis) -> Self {
-        Self { timestamp_ms, datapoints: Vec::new(), left_out: BTreeMap::new() }
+    /// With room for that many.
+    pub(super) fn with_room(datapoints: usize) -> Self {
+        Self { timestamp_ms: 0, datapoints: Vec::with_capacity(datapoints), left_out: BTreeMap::new() }
     }
 
     /// A value of the host as a whole.

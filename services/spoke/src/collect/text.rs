@@ -12,14 +12,32 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A whole number in decimal digits; none where there is anything else or it does not fit.
 pub fn number(word: &[u8]) -> Option<u64> {
-    std::str::from_utf8(word).ok()?.parse().ok()
+    let digit = |sum: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    if word.is_empty() { None } else { word.iter().try_fold(0, digit) }
+}
+
+/// The first numbers of some words and how many words there are; none where one of them is no number.
+pub fn numbers<'a, const N: usize>(words: impl Iterator<Item = &'a [u8]>) -> Option<([u64; N], usize)> {
+    let (mut found, mut count) = ([0; N], 0);
+    for word in words {
+        let number = number(word)?;
+        if let Some(place) = found.get_mut(count) {
+            *place = number;
+        }
+        count += 1;
+    }
+    Some((found, count))
 }
 
 /// The number behind the first line that begins with the word `key`.
 pub fn value_of(bytes: &[u8], key: &[u8]) -> Option<u64> {
     lines(bytes).find_map(|line| {
-        let mut words = words(line);
-        (words.next() == Some(key)).then(|| words.next().and_then(number))?
+        let rest = line.trim_ascii_start().strip_prefix(key)?;
+        let is_whole = rest.first().is_none_or(u8::is_ascii_whitespace);
+        is_whole.then(|| words(rest).next().and_then(number))?
     })
 }
 
@@ -60,6 +78,19 @@ mod tests {
         for (value, rounded) in [(6.25, 6.2), (6.35, 6.3), (0.05, 0.1), (99.95, 100.0), (12.0, 12.0)] {
             assert_eq!(one_decimal(value).to_bits(), f64::to_bits(rounded), "{value}");
         }
+    }
+
+    #[test]
+    fn numbers_are_digits_that_fit() {
+        for (word, value) in [("0", Some(0)), ("007", Some(7)), ("18446744073709551615", Some(u64::MAX))] {
+            assert_eq!(number(word.as_bytes()), value);
+        }
+        for odd in ["", "+1", "-1", "1.0", "1x", "18446744073709551616", "99999999999999999999"] {
+            assert_eq!(number(odd.as_bytes()), None, "{odd:?}");
+        }
+        assert_eq!(numbers(words(b"1 2 3")), Some(([1, 2], 3)));
+        assert_eq!(numbers(words(b"1")), Some(([1, 0], 1)));
+        assert_eq!(numbers::<2>(words(b"1 2 x")), None);
     }
 
     #[test]
