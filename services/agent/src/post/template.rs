@@ -108,7 +108,7 @@ impl Template {
         key: &str,
         value: impl Serialize,
     ) -> serde_json::Result<usize> {
-        let text = serde_json::to_vec(&(key, value))?;
+        let text = text(key, value)?;
         Ok(*known.entry(text).or_insert_with_key(|text| {
             self.pairs.push(text.clone());
             self.pairs.len() - 1
@@ -133,7 +133,7 @@ impl Template {
     ) -> serde_json::Result<&[u8]> {
         let Self { rows, places, pairs, scratch } = self;
         if let Some(interval) = pairs.get_mut(INTERVAL) {
-            *interval = serde_json::to_vec(&("pattoo_agent_polling_interval", interval_ms.to_string()))?;
+            *interval = text("pattoo_agent_polling_interval", interval_ms.to_string())?;
         }
         scratch.begin(pairs.len());
         for (row, datapoint) in rows.iter().zip(datapoints) {
@@ -201,8 +201,7 @@ impl Scratch {
         if let Some(id) = self.ids.get(place).copied().flatten() {
             return Ok(id);
         }
-        let id = self.new_id()?;
-        self.pairs.extend_from_slice(pairs.get(place).map(Vec::as_slice).unwrap_or_default());
+        let id = self.new_id(pairs.get(place).map(Vec::as_slice).unwrap_or_default())?;
         if let Some(known) = self.ids.get_mut(place) {
             *known = Some(id);
         }
@@ -214,12 +213,11 @@ impl Scratch {
             Number::Int(value) => Identity::Int(value),
             Number::Float(value) => whole(value).map_or(Identity::Bits(value.to_bits()), Identity::Int),
         };
-        if let Some(id) = self.values.get(&identity) {
-            return Ok(*id);
+        let id = *self.values.entry(identity).or_insert(self.next);
+        if id < self.next {
+            return Ok(id);
         }
-        let id = self.new_id()?;
-        self.values.insert(identity, id);
-        self.pairs.extend_from_slice(b"[\"pattoo_value\",");
+        self.new_id(b"\":[\"pattoo_value\",")?;
         match value {
             Number::Int(value) => serde_json::to_writer(&mut self.pairs, &value)?,
             Number::Float(value) => serde_json::to_writer(&mut self.pairs, &value)?,
@@ -233,22 +231,21 @@ impl Scratch {
         if let Some((_, id)) = self.times.iter().rev().find(|(known, _)| *known == time) {
             return Ok(*id);
         }
-        let id = self.new_id()?;
+        let id = self.new_id(b"\":[\"pattoo_timestamp\",")?;
         self.times.push((time, id));
-        self.pairs.extend_from_slice(b"[\"pattoo_timestamp\",");
         serde_json::to_writer(&mut self.pairs, &time)?;
         self.pairs.push(b']');
         Ok(id)
     }
 
-    /// Gives the next id and begins its entry.
-    fn new_id(&mut self) -> serde_json::Result<u32> {
+    /// Gives the next id and begins its entry, which goes on with `behind`.
+    fn new_id(&mut self, behind: &[u8]) -> serde_json::Result<u32> {
         let id = self.next;
         self.next = id.saturating_add(1);
         let separator: &[u8] = if self.pairs.is_empty() { b"\"" } else { b",\"" };
         self.pairs.extend_from_slice(separator);
         serde_json::to_writer(&mut self.pairs, &id)?;
-        self.pairs.extend_from_slice(b"\":");
+        self.pairs.extend_from_slice(behind);
         Ok(id)
     }
 }
@@ -262,6 +259,13 @@ impl Series {
             && same(&self.leading, &other.leading)
             && same(&self.trailing, &other.trailing)
     }
+}
+
+/// A pair as it goes out behind the digits of its id.
+fn text(key: &str, value: impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut text = b"\":".to_vec();
+    serde_json::to_writer(&mut text, &(key, value))?;
+    Ok(text)
 }
 
 /// The whole number that `value` is exactly, if it is one.

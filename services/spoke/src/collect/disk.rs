@@ -38,9 +38,10 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
 
 /// Name and counts in the order of [`KEYS`]; none for a line of another shape.
 fn parse(line: &[u8]) -> Option<(&[u8], [u64; 9])> {
-    let mut words = text::words(line).skip(2);
-    let name = words.next()?;
-    let (numbers, count) = text::numbers(words)?;
+    let (_major, rest) = text::first_word(line)?;
+    let (_minor, rest) = text::first_word(rest)?;
+    let (name, rest) = text::first_word(rest)?;
+    let (numbers, count) = text::numbers(rest)?;
     let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
     let [reads, read_merged, read, read_time, writes, write_merged, written, write_time, _, busy, _] =
         numbers;

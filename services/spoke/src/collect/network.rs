@@ -39,7 +39,7 @@ fn parse(line: &[u8]) -> Option<(&[u8], [u64; 8])> {
     // A name may hold colons (aliases of old), the counts hold none.
     let colon = line.iter().rposition(|byte| *byte == b':')?;
     let (name, counts) = line.split_at_checked(colon)?;
-    let (numbers, count) = text::numbers(text::words(counts.get(1..)?))?;
+    let (numbers, count) = text::numbers(counts.get(1..)?)?;
     let [bytes_recv, packets_recv, errin, dropin, _, _, _, _, bytes_sent, packets_sent, errout, dropout] =
         numbers;
     (count >= numbers.len()).then_some((

@@ -19,15 +19,28 @@ pub fn number(word: &[u8]) -> Option<u64> {
     if word.is_empty() { None } else { word.iter().try_fold(0, digit) }
 }
 
-/// The first numbers of some words and how many words there are; none where one of them is no number.
-pub fn numbers<'a, const N: usize>(words: impl Iterator<Item = &'a [u8]>) -> Option<([u64; N], usize)> {
-    let (mut found, mut count) = ([0; N], 0);
-    for word in words {
-        let number = number(word)?;
-        if let Some(place) = found.get_mut(count) {
-            *place = number;
+/// The first word of a line, and what stands behind it.
+pub fn first_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    (end > 0).then(|| line.split_at(end))
+}
+
+/// The first numbers of a line of numbers, and how many there are; none where there is anything else.
+pub fn numbers<const N: usize>(line: &[u8]) -> Option<([u64; N], usize)> {
+    let (mut found, mut count, mut current) = ([0; N], 0, None::<u64>);
+    // A blank at the end ends the last one.
+    for byte in line.iter().chain(b" ") {
+        if byte.is_ascii_digit() {
+            current = Some(current.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(byte - b'0'))?);
+        } else if !byte.is_ascii_whitespace() {
+            return None;
+        } else if let Some(number) = current.take() {
+            if let Some(place) = found.get_mut(count) {
+                *place = number;
+            }
+            count += 1;
         }
-        count += 1;
     }
     Some((found, count))
 }
@@ -88,9 +101,14 @@ mod tests {
         for odd in ["", "+1", "-1", "1.0", "1x", "18446744073709551616", "99999999999999999999"] {
             assert_eq!(number(odd.as_bytes()), None, "{odd:?}");
         }
-        assert_eq!(numbers(words(b"1 2 3")), Some(([1, 2], 3)));
-        assert_eq!(numbers(words(b"1")), Some(([1, 0], 1)));
-        assert_eq!(numbers::<2>(words(b"1 2 x")), None);
+        assert_eq!(numbers(b" 1\t2  3 "), Some(([1, 2], 3)));
+        assert_eq!(numbers(b"1"), Some(([1, 0], 1)));
+        assert_eq!(numbers::<2>(b""), Some(([0, 0], 0)));
+        for odd in [&b"1 2 x"[..], b"1 -2", b"1 18446744073709551616"] {
+            assert_eq!(numbers::<2>(odd), None);
+        }
+        assert_eq!(first_word(b"  a bc d"), Some((&b"a"[..], &b" bc d"[..])));
+        assert_eq!((first_word(b"a"), first_word(b" ")), (Some((&b"a"[..], &b""[..])), None));
     }
 
     #[test]
