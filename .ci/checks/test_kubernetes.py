@@ -1,0 +1,185 @@
+"""What stands around the chart: monitoring, notes, package, plain manifests and the guide."""
+
+import json
+import re
+import subprocess
+import tarfile
+import tomllib
+
+import yaml
+
+from support import kubernetes
+from support.kubernetes import CHART, FEATURES, NAMESPACE, feature, features
+from support.paths import CI, PROJECT
+
+MANIFESTS = PROJECT / "deploy/kubernetes"
+GUIDE = PROJECT / "docs/kubernetes.md"
+
+
+def test_prometheus_operator_is_told_what_it_knows():
+    """No schema of these can be had: fields by the operator's documentation of monitoring.coreos.com/v1."""
+    rendering = feature("monitoring")
+    known = {"port", "path", "interval", "scrapeTimeout", "relabelings"}
+    assert {one["kind"] for one in rendering.objects if one["apiVersion"] == kubernetes.OPERATOR} == {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
+    for kind, component, way in (("PodMonitor", "spoke", "podMetricsEndpoints"), ("ServiceMonitor", "hub", "endpoints")):
+        one = rendering.one(kind, component)
+        assert one["metadata"]["labels"]["release"] == "prometheus"
+        assert set(one["spec"]) == {"selector", way}
+        (end,) = one["spec"][way]
+        assert set(end) <= known and end["interval"] in ("30s", "1m") and end.get("scrapeTimeout", "10s") == "10s"
+    relabel = rendering.one("PodMonitor", "spoke")["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    assert relabel == [{"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}]
+    rules = rendering.one("PrometheusRule", "alerts")
+    assert set(rules["spec"]) == {"groups"} and rules["metadata"]["labels"]["release"] == "prometheus"
+    for name, other in features().items():
+        assert name == "monitoring" or not [one for one in other.objects if one["apiVersion"] == kubernetes.OPERATOR], name
+
+
+def test_alerts_parse_and_ask_for_what_is_exported(rig, tmp_path):
+    spoke = rig.spoke()
+    # What it reads is counted from the first answer on.
+    assert spoke.get("/pattoo-agent-os/300").status == 200
+    server = rig.server()
+    api = {"ip_address": "127.0.0.1", "ip_bind_port": server.port, "enabled": True}
+    exported = spoke.metrics().names() | rig.hub(devices=[spoke.port], api=api).metrics().names()
+    spec = feature("monitoring").one("PrometheusRule", "alerts")["spec"]
+    (tmp_path / "rules.yaml").write_text(json.dumps(spec))
+    kubernetes.run("promtool", "check", "rules", "--lint=all", "--lint-fatal", tmp_path / "rules.yaml")
+    rules = [rule for group in spec["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) >= 10
+    for rule in rules:
+        names = set(re.findall(r"\bpattoo_\w+", rule["expr"]))
+        assert names and names <= exported, (rule["alert"], names - exported)
+        # Two releases in two namespaces: each has its own.
+        assert f'namespace="{NAMESPACE}"' in rule["expr"]
+        assert rule["labels"]["severity"] in ("warning", "critical") and rule["annotations"]["summary"]
+    kubernetes.run("promtool", "test", "rules", alert_cases(tmp_path))
+
+
+def alert_cases(folder):
+    """A case for promtool: which alerts fire for which numbers."""
+    ours = f'{{namespace="{NAMESPACE}", instance="a", pod="p"}}'
+    other = f'{{namespace="{NAMESPACE}", instance="keeps"}}'
+    series = {
+        f"pattoo_hub_build_info{ours}": "1x120",
+        f"pattoo_hub_targets{ours}": "3x120",
+        f"pattoo_hub_targets_up{ours}": "2x120",
+        f"pattoo_hub_upstream_up{ours}": "1x120",
+        f"pattoo_hub_oldest_waiting_seconds{ours}": "3601x120",
+        # One that has no server keeps its posts, and that is no fault.
+        f"pattoo_hub_oldest_waiting_seconds{other}": "9999x120",
+        # Purged by hand, and dropped by itself.
+        f'pattoo_hub_posts_dropped_total{ours[:-1]}, reason="purged"}}': "0+1x120",
+        f'pattoo_hub_posts_dropped_total{other[:-1]}, reason="max_age"}}': "0+1x120",
+    }
+    expected = {
+        "PattooHubAbsent": [],
+        "PattooUpstreamDown": [],
+        "PattooTargetsDown": [{"instance": "a", "pod": "p"}],
+        "PattooPostsWaitLong": [{"instance": "a", "pod": "p"}],
+        "PattooPostsDropped": [{"instance": "keeps"}],
+    }
+    rules = {rule["alert"]: rule for group in json.loads((folder / "rules.yaml").read_text())["groups"] for rule in group["rules"]}
+    cases = []
+    for alert, fired in expected.items():
+        rule = rules[alert]
+        summary = {"summary": rule["annotations"]["summary"].replace("{{ $value }}", "1")}
+        labels = [{"namespace": NAMESPACE, "severity": rule["labels"]["severity"]} | one for one in fired]
+        cases.append({"eval_time": "90m", "alertname": alert, "exp_alerts": [{"exp_labels": one, "exp_annotations": summary} for one in labels]})
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": cases}
+    (folder / "test.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}))
+    return folder / "test.yaml"
+
+
+def test_notes_say_what_to_do_next():
+    label = f"kubectl label namespace {NAMESPACE} pod-security.kubernetes.io/enforce=privileged"
+    # What is said, by the word that tells it, and of which features.
+    said = {
+        label: set(FEATURES) - {"hub-only", "receive"},
+        "helm test pattoo": set(FEATURES) - {"spoke-only"},
+        "WARNING: the hub knows no pattoo server": set(FEATURES) - {"upstream", "monitoring", "ipv6", "spoke-only"},
+        'WARNING: hub.discovery is "name"': set(FEATURES) - {"discovery", "hub-only", "receive", "spoke-only"},
+        "WARNING: hub.persistence is off": {"emptydir"},
+        "The hub delivers to pattoo.example.com, port 20202.": {"upstream"},
+    }
+    for text, wanted in said.items():
+        assert {name for name in FEATURES if text in feature(name).notes} == wanted, text
+    # What is named is there.
+    for rendering in features().values():
+        for kind, name in re.findall(r"(daemonset|service)/([\w-]+)", rendering.notes):
+            assert name in [one["metadata"]["name"] for one in rendering.objects if one["kind"].lower() == kind]
+
+
+def test_a_hub_without_anything_to_do_is_refused():
+    done = kubernetes.install("--set", "hub.discovery=none", check=False)
+    assert done.returncode != 0 and "the hub has nothing to do" in done.stderr
+
+
+def test_a_changed_configuration_replaces_its_pods_alone():
+    def sums(*arguments):
+        pods = kubernetes.render(*arguments).pods()
+        return {component: pods[component]["metadata"]["annotations"]["checksum/config"] for component in ("spoke", "hub")}
+
+    before = sums()
+    changed = sums("--set", "spoke.config.disk_exclude=sr0", "--set", "hub.resources.limits.memory=1Gi")
+    assert changed["spoke"] != before["spoke"] and changed["hub"] == before["hub"]
+    assert "checksum/config" not in str(feature("names").pods())
+
+
+def test_the_package_is_of_the_programs_version(tmp_path):
+    version = tomllib.loads((PROJECT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == version
+    kubernetes.run("helm", "package", CHART, "--destination", tmp_path)
+    with tarfile.open(tmp_path / f"pattoo-{version}.tgz") as package:
+        names = {name.removeprefix("pattoo/") for name in package.getnames()}
+    assert {"Chart.yaml", "values.yaml", "values.schema.json", "templates/NOTES.txt", "templates/hub/deployment.yaml"} <= names
+    assert not [name for name in names if name.startswith("ci/")]
+    rendered = kubernetes.run("helm", "template", "pattoo", tmp_path / f"pattoo-{version}.tgz").stdout
+    images = {pod["spec"]["containers"][0]["image"] for pod in kubernetes.Rendering(rendered, "").pods().values()}
+    assert images == {f"pattoo/spoke:{version}", f"pattoo/hub:{version}"}
+
+
+def test_the_plain_manifests_are_current_and_whole(tmp_path):
+    subprocess.run(["bash", CI / "manifests", tmp_path], check=True, timeout=60)
+    for name in ("spoke.yaml", "hub.yaml"):
+        assert (tmp_path / name).read_text() == (MANIFESTS / name).read_text(), f"{name} is not current: run .ci/manifests"
+    built = kubernetes.load(kubernetes.run("kubectl", "kustomize", MANIFESTS).stdout)
+    assert kubernetes.faults(built, "1.28") == kubernetes.faults(built, kubernetes.kubernetes_validate.latest_version()) == []
+    assert not [word for word in ("helm", "Helm", "checksum/") if word in json.dumps(built)]
+    (namespace,) = [one for one in built if one["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+    assert {one["metadata"]["namespace"] for one in built if one is not namespace} == {namespace["metadata"]["name"]}
+
+    def said(objects):
+        """What the pods, policies and services are, without Helm's own."""
+        return {(one["kind"], one["metadata"]["name"]): one["spec"] for one in objects if one["kind"] in ("NetworkPolicy", "Service")}
+
+    assert said(built) == said(feature("defaults").objects)
+
+
+def test_the_guide_names_values_that_there_are():
+    text = GUIDE.read_text()
+    assert len(text.splitlines()) < 150
+    named = set(re.findall(r"\b((?:spoke|hub|config|networkPolicy|prometheusRule)(?:\.[A-Za-z_]+)+)", text))
+    assert len(named) > 20
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def known(place):
+        at = schema
+        for step in place.split("."):
+            at = schema["definitions"][at["$ref"].rpartition("/")[2]] if "$ref" in at else at
+            at = at.get("properties", {}).get(step)
+            if at is None:
+                return False
+        return True
+
+    assert [place for place in sorted(named) if not known(place)] == []
+    # And what it tells to type can be typed.
+    typed = re.findall(r"^helm install pattoo (.*)$", text, flags=re.MULTILINE)
+    assert typed
+    for line in typed:
+        arguments = line.split()
+        assert arguments[0] == "./helm"
+        kubernetes.run("helm", "install", "pattoo", CHART, "--dry-run=client", *arguments[1:])
