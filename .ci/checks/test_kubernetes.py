@@ -159,7 +159,7 @@ def test_the_plain_manifests_are_current_and_whole(tmp_path):
     assert said(built) == said(feature("defaults").objects)
 
 
-def test_the_guide_names_values_that_there_are():
+def test_the_guide_names_values_that_there_are(tmp_path):
     text = GUIDE.read_text()
     assert len(text.splitlines()) < 150
     named = set(re.findall(r"\b((?:spoke|hub|config|networkPolicy|prometheusRule)(?:\.[A-Za-z_]+)+)", text))
@@ -176,10 +176,14 @@ def test_the_guide_names_values_that_there_are():
         return True
 
     assert [place for place in sorted(named) if not known(place)] == []
-    # And what it tells to type can be typed.
-    typed = re.findall(r"^helm install pattoo (.*)$", text, flags=re.MULTILINE)
-    assert typed
-    for line in typed:
-        arguments = line.split()
-        assert arguments[0] == "./helm"
-        kubernetes.run("helm", "install", "pattoo", CHART, "--dry-run=client", *arguments[1:])
+    # And what it tells to type can be typed, with the file that it tells to write.
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    assert set(re.findall(r"pattoo/(?:spoke|hub):(\S+)", text)) == {version}
+    (written,) = re.findall(r"^cat >(values.yaml) <<EOF\n(.*?)^EOF$", text, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / written[0]).write_text(written[1])
+    for action in ("install", "upgrade"):
+        (line,) = re.findall(rf"^helm {action} pattoo ./helm (.*)$", text, flags=re.MULTILINE)
+        arguments = line.replace(written[0], str(tmp_path / written[0])).split()
+        # An upgrade wants a cluster; it takes the same arguments.
+        shown = kubernetes.run("helm", "install", "pattoo", CHART, "--dry-run=client", *arguments).stdout
+        assert "The hub delivers to pattoo.example.com" in shown and f"registry.example.com/pattoo/hub:{version}" in shown, action

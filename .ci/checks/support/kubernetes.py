@@ -1,6 +1,7 @@
 """The chart as the real helm renders it, and what a cluster would make of it."""
 
 import functools
+import ipaddress
 import json
 import os
 import re
@@ -172,8 +173,6 @@ class End:
 
     def is_peer(self, peer):
         if "ipBlock" in peer:
-            import ipaddress
-
             return self.address is not None and ipaddress.ip_address(self.address) in ipaddress.ip_network(peer["ipBlock"]["cidr"])
         if self.labels is None:
             return False
