@@ -19,12 +19,12 @@ HALVES = {"spoke": spoke}
 class Effort:
     """How much is done; `--quick` is for trying the bench out, not for figures."""
 
-    rounds: int = 9
+    rounds: int = 7
     cold_answers: int = 20
-    hot_answers: int = 300
-    starts: int = 9
+    hot_answers: int = 100
+    starts: int = 7
     memory_answers: int = 10_000
-    idle_s: int = 30
+    idle_s: int = 20
 
 
 QUICK = Effort(rounds=3, cold_answers=6, hot_answers=100, starts=3, memory_answers=1000, idle_s=5)
