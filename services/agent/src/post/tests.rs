@@ -132,17 +132,22 @@ proptest! {
         posts in prop::collection::vec((some_datapoints(), 0_u64..3, any::<bool>()), 1..6)
     ) {
         let mut kept = Writer::new(captured());
-        for (datapoints, interval_s, renamed) in posts {
+        for (mut datapoints, interval_s, renamed) in posts {
             let mut sender = captured();
             if renamed {
                 sender.hostname = "renamed".to_owned();
             }
             kept.set_sender(sender.clone());
-            // Twice, so that the second is written by what the first one left.
-            for _ in 0..2 {
+            // Again with other values and times, so that it is written by what the post before it left.
+            for _ in 0..3 {
                 let body = kept.write(interval_s, 8, &datapoints).unwrap();
                 prop_assert_eq!(&body, &Writer::new(sender.clone()).write(interval_s, 8, &datapoints).unwrap());
                 prop_assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok());
+                let measured: Vec<_> = datapoints.iter().map(|point| (point.value, point.timestamp_ms)).collect();
+                let others = measured.iter().skip(1).chain(&measured);
+                for (point, (value, timestamp_ms)) in datapoints.iter_mut().zip(others) {
+                    (point.value, point.timestamp_ms) = (*value, *timestamp_ms);
+                }
             }
         }
     }
