@@ -118,21 +118,25 @@ pub(crate) struct Label {
 }
 
 /// Appends a record to `out`; `place` is where its first byte will stand.
-pub(crate) fn encode_record(out: &mut Vec<u8>, place: Place, label: Label, body: &[u8]) {
+pub(crate) fn encode_record(out: &mut Vec<u8>, place: Place, label: Label, body: &[u8]) -> RecordHead {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let body_crc = crc32fast::hash(body);
     let mut head = Vec::with_capacity(40);
     head.extend_from_slice(&RECORD_MAGIC);
     head.extend_from_slice(&[label.kind as u8, 0, 0, 0]);
-    head.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    head.extend_from_slice(&length.to_le_bytes());
     head.extend_from_slice(&label.lane.to_le_bytes());
     head.extend_from_slice(&label.sequence.to_le_bytes());
     head.extend_from_slice(&label.taken_ms.to_le_bytes());
-    head.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
+    head.extend_from_slice(&body_crc.to_le_bytes());
     let crc = head_crc(place, &head);
     head.extend_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(&head);
     out.extend_from_slice(body);
     let padding = body.len().next_multiple_of(8) - body.len();
     out.resize(out.len() + padding, 0);
+    let Label { kind, lane, sequence, taken_ms } = label;
+    RecordHead { kind, length, lane, sequence, taken_ms, body_crc }
 }
 
 /// Reads a record's head at the beginning of `bytes`, if one was written for this place.

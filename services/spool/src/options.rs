@@ -47,6 +47,8 @@ pub struct Options {
     pub max_pending_bytes: u64,
     /// How long the writer gathers before it writes and syncs.
     pub gather: Duration,
+    /// How long it gathers where only cursors moved.
+    pub gather_cursors: Duration,
     /// At this many bytes it gathers no longer.
     pub gather_bytes: u64,
     /// How often the writer looks after age, spares and empty segments when nothing else happens.
@@ -76,6 +78,7 @@ impl Default for Options {
             set_aside_max_bytes: 64 << 20,
             max_pending_bytes: 64 << 20,
             gather: Duration::from_millis(10),
+            gather_cursors: Duration::from_millis(100),
             gather_bytes: 1 << 20,
             tend_every: Duration::from_secs(1),
             unreadable_after: Duration::from_secs(60),

@@ -165,6 +165,17 @@ impl Spool {
         self.shared.state().names.get(lane).copied()
     }
 
+    /// The sequence of a lane's oldest record, where it is known without reading it.
+    pub fn known_head(&self, lane: &str) -> Option<u64> {
+        let state = self.shared.state();
+        state.known_head(*state.names.get(lane)?)
+    }
+
+    /// How many records were dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.shared.state().stats.dropped.iter().map(|amount| amount.records).sum()
+    }
+
     /// The oldest record of a lane, read and checked. Damaged ones before it are passed over and counted.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::files::{Files, Handle, read_exact_at};
 use crate::format::{Kind, Place, RECORD_HEAD, RecordHead, decode_head, record_size, segment_name};
-use crate::options::{Filled, Options};
+use crate::options::Options;
 use crate::stats::{Amount, DropReason, LaneInfo, RecordInfo, Stats};
 
 /// Files that stay open for reading.
@@ -50,7 +50,6 @@ pub(crate) struct State {
     folder: PathBuf,
     files: Arc<dyn Files>,
     unreadable_after: Duration,
-    filled: Filled,
     pub(crate) lanes: HashMap<u32, Lane>,
     pub(crate) names: HashMap<Arc<str>, u32>,
     /// Lanes that hold records, by the place of their oldest. That is the order of the sequences, but for
@@ -91,7 +90,6 @@ impl State {
             folder,
             files: Arc::clone(&options.files),
             unreadable_after: options.unreadable_after,
-            filled: Arc::clone(&options.filled),
             lanes: HashMap::new(),
             names: HashMap::new(),
             order: BTreeSet::new(),
@@ -283,21 +281,24 @@ impl State {
         self.order.extend(key.map(|key| (key, id)));
     }
 
-    /// A record that was written and synced, at the end of its lane.
-    pub(crate) fn push(&mut self, id: u32, place: Place, bytes: u64) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+    /// A record that was written and synced, at the end of its lane. The lane's name where it was empty, to be told.
+    #[must_use]
+    pub(crate) fn push(&mut self, place: Place, head: RecordHead) -> Option<Arc<str>> {
+        let (id, bytes) = (head.lane, u64::from(head.length));
+        let lane = self.lanes.get_mut(&id)?;
         let first = lane.entries.is_empty();
+        let name = first.then(|| Arc::clone(&lane.name));
         lane.entries.push_back(place);
         lane.bytes += bytes;
         lane.last_segment = lane.last_segment.max(place.segment);
         if first {
-            lane.head = None;
-            (self.filled)(&lane.name);
+            lane.head = Some(head);
             self.rekey(id);
         }
         self.stats.waiting.add(bytes);
         self.stats.taken.add(bytes);
         self.hold(place.segment, record_size(bytes));
+        name
     }
 
     /// One record more in a segment.
@@ -355,7 +356,12 @@ impl State {
 
     /// Whether the head of a lane's oldest record is known without reading it.
     pub(crate) fn knows_head(&self, id: u32) -> bool {
-        self.lanes.get(&id).is_some_and(|lane| lane.head.is_some())
+        self.known_head(id).is_some()
+    }
+
+    /// The sequence of a lane's oldest record, where it is known without reading it.
+    pub(crate) fn known_head(&self, id: u32) -> Option<u64> {
+        self.lanes.get(&id)?.head.map(|head| head.sequence)
     }
 
     pub(crate) fn info(&mut self, id: u32) -> Option<LaneInfo> {

@@ -157,14 +157,26 @@ impl Writer {
 
     fn gather(&self, inbox: &Receiver<Message>, batch: &mut Batch) {
         let options = &self.shared.options;
-        let until = Instant::now() + options.gather;
-        while batch.bytes < options.gather_bytes && !batch.urgent() {
-            let left = until.saturating_duration_since(Instant::now());
-            let next = if left.is_zero() { inbox.try_recv().ok() } else { inbox.recv_timeout(left).ok() };
-            match next {
-                Some(message) => batch.take(message),
-                None => break,
+        // Cursors alone are not worth a sync of their own: a crash repeats deliveries, and they are harmless.
+        let until = Instant::now() + options.gather_cursors;
+        while batch.appends.is_empty() && !batch.urgent() {
+            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => batch.take(message),
+                Err(_) => return,
             }
+        }
+        // Asleep rather than waiting: so what comes meanwhile wakes nobody.
+        for pause in [options.gather, Duration::ZERO] {
+            while batch.bytes < options.gather_bytes
+                && !batch.urgent()
+                && let Ok(message) = inbox.try_recv()
+            {
+                batch.take(message);
+            }
+            if batch.bytes >= options.gather_bytes || batch.urgent() {
+                return;
+            }
+            std::thread::sleep(pause);
         }
     }
 
@@ -225,6 +237,7 @@ impl Writer {
         let mut buffer = mem::take(&mut self.buffer);
         buffer.clear();
         let mut entries = Vec::with_capacity(staged.len());
+        let mut heads = Vec::with_capacity(staged.len());
         let place_at = |buffer: &Vec<u8>| place_of(id, end + buffer.len() as u64);
         for item in &staged {
             let place = place_at(&buffer);
@@ -234,9 +247,10 @@ impl Writer {
                 sequence: item.sequence,
                 taken_ms: item.append.taken_ms,
             };
-            encode_record(&mut buffer, place, label, &item.append.body);
-            let length = u32::try_from(item.append.body.len()).unwrap_or(u32::MAX);
-            entries.push(Entry { sequence: item.sequence, lane: item.lane, offset: place.offset, length });
+            let head = encode_record(&mut buffer, place, label, &item.append.body);
+            let (sequence, lane, length) = (head.sequence, head.lane, head.length);
+            entries.push(Entry { sequence, lane, offset: place.offset, length });
+            heads.push((place, head));
         }
         let unsynced = self.take_cursors(room, &mut buffer, place_at);
         let began = Instant::now();
@@ -248,13 +262,15 @@ impl Writer {
                 let mut state = self.state();
                 state.stats.syncs.add(began.elapsed());
                 state.stats.written_bytes += size;
-                for entry in &entries {
-                    let place = Place { segment: id, offset: entry.offset };
-                    state.push(entry.lane, place, entry.length.into());
-                }
+                let filled: Vec<_> =
+                    heads.into_iter().filter_map(|(place, head)| state.push(place, head)).collect();
                 drop(state);
                 for item in staged {
                     item.append.reply.answer(Ok(item.sequence));
+                }
+                // Last, so that whoever takes the records out finds what the answers left for it.
+                for lane in &filled {
+                    (self.shared.options.filled)(lane);
                 }
             }
             Err(error) => {
