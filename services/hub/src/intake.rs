@@ -47,7 +47,7 @@ impl Intake {
             }
             return Ok(());
         }
-        self.store.append(&post.agent_id, body).await?;
+        self.store.append_checked(post, body).await?;
         self.metrics.taken(from);
         self.metrics.datapoints(post);
         Ok(())

@@ -11,6 +11,8 @@ mod rules;
 mod tests;
 mod walk;
 
+use std::time::Duration;
+
 use agent::identity::is_agent_id;
 use walk::Walk;
 
@@ -30,6 +32,15 @@ pub struct Post {
     pub datapoints: usize,
     /// What the server leaves out of it.
     pub ignored: Ignored,
+}
+
+/// When a post was made, and how long it takes until its sender makes the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The latest of all its stamps, in milliseconds since 1970.
+    pub ms: u64,
+    /// The polling interval that it names.
+    pub interval: Duration,
 }
 
 /// What the server leaves out of a post that it takes, in datapoints.
@@ -182,6 +193,13 @@ impl Reason {
             Self::NotObject => ServerSays::NotFound,
             _ => ServerSays::Ok,
         }
+    }
+}
+
+impl Post {
+    /// When it was made.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { ms: self.stamp, interval: Duration::from_millis(self.interval) }
     }
 }
 

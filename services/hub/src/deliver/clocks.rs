@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::check::Stamp;
 use crate::store::Lane;
 
 /// So many lanes must be ahead before the hub's clock is the suspect.
@@ -30,15 +31,6 @@ const LEAST_TO_PRUNE: usize = 1000;
 
 /// The longest interval that is waited for, whatever a post says.
 const LONGEST: Duration = Duration::from_secs(1800);
-
-/// When a post was made, and how long it takes until its sender makes the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// The latest of all its stamps, in milliseconds since 1970.
-    pub(super) ms: u64,
-    /// The polling interval that it names.
-    pub(super) interval: Duration,
-}
 
 /// What the clocks say of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

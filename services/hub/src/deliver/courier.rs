@@ -127,7 +127,8 @@ impl Courier {
     }
 
     async fn deliver_or_wait(&self, lane: &Lane, post: Post) -> Outcome {
-        let (stamp, now_ms) = (stamp(&post.body), self.clock.now_ms());
+        let stamp = post.stamp.unwrap_or_else(|| stamp(&post.body));
+        let now_ms = self.clock.now_ms();
         let verdict = self.clocks().judge(lane, post.sequence, stamp, now_ms, Instant::now());
         match verdict {
             clocks::Verdict::Go => self.send(lane, post).await,
@@ -142,7 +143,7 @@ impl Courier {
     }
 
     async fn send(&self, lane: &Lane, post: Post) -> Outcome {
-        let Post { sequence, body } = post;
+        let Post { sequence, body, .. } = post;
         if let Some((failure, retry_after)) = self.post(lane, body.clone()).await {
             return Outcome::Failed { sequence, failure, retry_after };
         }

@@ -1,15 +1,12 @@
 //! When a post was made: the latest of `pattoo_agent_timestamp` and its datapoints' `pattoo_timestamp`.
 
-use std::time::Duration;
-
-use super::clocks::Stamp;
-use crate::check;
+use crate::check::{self, Stamp};
 
 /// The stamp of a post that passed the check when it was taken. One that an earlier version took and this one
 /// would not goes up as it is: it was promised.
 pub(super) fn stamp(body: &[u8]) -> Stamp {
     match check::check(body) {
-        Ok(post) => Stamp { ms: post.stamp, interval: Duration::from_millis(post.interval) },
+        Ok(post) => post.stamp(),
         Err(_) => Stamp::default(),
     }
 }

@@ -10,6 +10,7 @@
 //! Behind this stands the crate `spool`, which keeps bytes; here they become posts: packed ([`pack`]), named
 //! by their agent ids, counted ([`shown`]).
 
+mod fresh;
 mod pack;
 mod shown;
 #[cfg(test)]
@@ -27,10 +28,11 @@ use bytes::Bytes;
 use spool::{Options, Spool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::check;
+use crate::check::{self, Stamp};
 use crate::metrics::Metrics;
 use crate::rarely::Rarely;
 
+use fresh::Fresh;
 pub use shown::Bounds;
 use shown::Shown;
 
@@ -44,6 +46,8 @@ pub struct Post {
     pub sequence: u64,
     /// The body, as it was taken.
     pub body: Bytes,
+    /// What the check found when it was taken, where that is still known.
+    pub stamp: Option<Stamp>,
 }
 
 /// What waits in a lane.
@@ -72,6 +76,7 @@ struct Inner {
     spool: Spool,
     clock: Clock,
     metrics: Metrics,
+    fresh: Arc<Fresh>,
     failing: AtomicBool,
     /// How many drops were told of, and how often that is told.
     told_drops: AtomicU64,
@@ -153,6 +158,7 @@ impl Store {
             spool,
             clock,
             metrics,
+            fresh: Arc::default(),
             failing: AtomicBool::new(false),
             told_drops: AtomicU64::new(0),
             dropping: Rarely::default(),
@@ -178,14 +184,36 @@ impl Store {
         self.append_taken_at(lane, self.0.clock.now_ms(), body).await
     }
 
+    /// As [`Store::append`], for a post that has just passed the check.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn append_checked(&self, post: &check::Post, body: Bytes) -> io::Result<u64> {
+        self.append_as(&post.agent_id, self.0.clock.now_ms(), body, Some(post.stamp())).await
+    }
+
     /// As [`Store::append`], for a post that was taken before.
     ///
     /// # Errors
     /// As [`Store::append`].
     pub async fn append_taken_at(&self, lane: &str, taken_ms: u64, body: Bytes) -> io::Result<u64> {
+        self.append_as(lane, taken_ms, body, None).await
+    }
+
+    async fn append_as(
+        &self,
+        lane: &str,
+        taken_ms: u64,
+        body: Bytes,
+        stamp: Option<Stamp>,
+    ) -> io::Result<u64> {
         let packed = pack::pack(&body)?;
+        let fresh = Arc::clone(&self.0.fresh);
         let (sender, answer) = oneshot::channel();
         self.0.spool.append_then(lane, taken_ms, packed, move |result| {
+            if let (Ok(sequence), Some(_)) = (&result, &stamp) {
+                fresh.put(Post { sequence: *sequence, body, stamp });
+            }
             // Whoever appended may have given up; the post is safe, and counted by the spool.
             let _ = sender.send(result);
         });
@@ -208,6 +236,10 @@ impl Store {
     /// # Errors
     /// It cannot be read now.
     pub async fn oldest(&self, lane: &Lane) -> io::Result<Option<Post>> {
+        let head = self.0.spool.known_head(lane);
+        if let Some(post) = head.and_then(|sequence| self.0.fresh.take(sequence)) {
+            return Ok(Some(post));
+        }
         let (inner, lane) = (self.0.clone(), lane.clone());
         blocking(move || inner.oldest(&lane)).await
     }
@@ -218,8 +250,12 @@ impl Store {
     /// # Errors
     /// The lane's head cannot be read.
     pub async fn acknowledge(&self, lane: &Lane, sequence: u64) -> io::Result<bool> {
+        // What is known reads nothing, and so holds up nobody.
+        if self.0.spool.known_head(lane) == Some(sequence) {
+            return self.0.acknowledge(lane, sequence);
+        }
         let (inner, lane) = (self.0.clone(), lane.clone());
-        blocking(move || Ok(inner.spool.acknowledge(&lane, sequence).map_err(io::Error::other)? > 0)).await
+        blocking(move || inner.acknowledge(&lane, sequence)).await
     }
 
     /// The sequence of a lane's oldest post; 0 where it cannot be read now.
@@ -293,7 +329,9 @@ impl Inner {
         loop {
             let Some(record) = self.spool.oldest(lane).map_err(io::Error::other)? else { return Ok(None) };
             match pack::unpack(&record.body) {
-                Ok(body) => return Ok(Some(Post { sequence: record.sequence, body: body.into() })),
+                Ok(body) => {
+                    return Ok(Some(Post { sequence: record.sequence, body: body.into(), stamp: None }));
+                }
                 // Its checksum is right, so this is a fault of the program that wrote it, not of the disk.
                 Err(error) => {
                     tracing::error!(%lane, sequence = record.sequence, %error,
@@ -303,6 +341,10 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn acknowledge(&self, lane: &Lane, sequence: u64) -> io::Result<bool> {
+        Ok(self.spool.acknowledge(lane, sequence).map_err(io::Error::other)? > 0)
     }
 
     fn failed(&self, error: &spool::Error) {
@@ -317,7 +359,7 @@ impl Inner {
 
     /// Says, at most once a minute, that posts had to go.
     fn tell_drops(&self) {
-        let dropped: u64 = self.spool.stats().dropped.iter().map(|amount| amount.records).sum();
+        let dropped = self.spool.dropped();
         let before = self.told_drops.fetch_max(dropped, Ordering::Relaxed);
         let more = dropped.saturating_sub(before);
         if more > 0

@@ -1,6 +1,9 @@
 //! A post as it stands in the spool: one byte that says how it is packed, then the bytes.
 
+use std::cell::RefCell;
 use std::io;
+
+use zstd::bulk::Compressor;
 
 /// Kept as it is.
 const PLAIN: u8 = 0;
@@ -14,16 +17,29 @@ const LEVEL: i32 = 1;
 /// No post is larger: what claims to be is damage.
 const MOST_BYTES: u64 = 1 << 30;
 
+/// A longer body's buffer is not kept for the next one.
+const KEPT_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// The compressor with its tables, and a buffer: making them anew costs more than a small post does.
+    static KEPT: RefCell<Option<(Compressor<'static>, Vec<u8>)>> = const { RefCell::new(None) };
+}
+
 /// Packs a body.
 pub(super) fn pack(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut packed = Vec::with_capacity(body.len() / 4 + 64);
-    packed.push(ZSTD);
-    packed.extend_from_slice(&zstd::bulk::compress(body, LEVEL)?);
-    if packed.len() > body.len() {
-        packed.clear();
-        packed.push(PLAIN);
-        packed.extend_from_slice(body);
-    }
+    let (mut compressor, mut frame) = match KEPT.take() {
+        Some(kept) => kept,
+        None => (Compressor::new(LEVEL)?, Vec::new()),
+    };
+    frame.clear();
+    frame.reserve(zstd::zstd_safe::compress_bound(body.len()));
+    compressor.compress_to_buffer(body, &mut frame)?;
+    let (kind, bytes) = if frame.len() < body.len() { (ZSTD, frame.as_slice()) } else { (PLAIN, body) };
+    let mut packed = Vec::with_capacity(bytes.len() + 1);
+    packed.push(kind);
+    packed.extend_from_slice(bytes);
+    frame.shrink_to(KEPT_BYTES);
+    KEPT.set(Some((compressor, frame)));
     Ok(packed)
 }
 
