@@ -81,8 +81,17 @@ impl Client {
     /// # Errors
     /// The client cannot be made.
     pub fn new() -> reqwest::Result<Self> {
-        // A kept connection pins an address, and its reset says nothing about the host.
-        builder().pool_max_idle_per_host(0).build().map(Self)
+        // A kept connection pins an address, and its reset says nothing about the host. One that carries a single
+        // small question within a time limit wants none of the options that watch over a long life.
+        builder()
+            .pool_max_idle_per_host(0)
+            .tcp_keepalive(None)
+            .tcp_keepalive_interval(None)
+            .tcp_keepalive_retries(None)
+            .tcp_user_timeout(None)
+            .tcp_nodelay(false)
+            .build()
+            .map(Self)
     }
 
     /// Gets `url` within `limit`, a body of at most `most` bytes.

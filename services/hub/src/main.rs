@@ -6,12 +6,10 @@ use std::time::Duration;
 use agent::config::Configuration;
 use agent::control::{self, Actions, More, Running};
 use agent::{http, shutdown};
+use hub::files;
 use hub::hub::Hub;
 use hub::settings::Settings;
 use tokio::runtime::Builder;
-
-/// Polling and delivering mostly wait; two threads serve thousands of targets.
-const THREADS: usize = 2;
 
 /// What a thread that hangs in the file system may still hold up the end.
 const LAST_THREADS: Duration = Duration::from_millis(200);
@@ -47,7 +45,10 @@ fn once(configuration: &Configuration) -> anyhow::Result<()> {
 
 fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<()> {
     let settings = Settings::read(configuration)?;
-    let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    files::raise_limit();
+    // One thread serves ten thousand targets; what waits for the disk has threads of its own, and a second one for
+    // this would mostly wake the first.
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(live(settings, running));
     runtime.shutdown_timeout(LAST_THREADS);
     ended
