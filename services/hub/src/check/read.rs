@@ -199,14 +199,16 @@ impl<'a> Reader<'a> {
         }
         let begin = self.at;
         loop {
+            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).ok_or(NotJson)?;
+            self.at += plain;
             match self.peek() {
-                None | Some(0..0x20) => return Err(NotJson),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     self.at += 1;
                     self.escape()?;
                 }
-                Some(_) => self.at += 1,
+                _ => return Err(NotJson),
             }
         }
         let text = self.text.get(begin..self.at).ok_or(NotJson)?;
