@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import host
+import hub
 import spoke
 from table import Report
 
 # One module a half, each with run(report, tools, folder, effort) and short(report, tools, folder).
-HALVES = {"spoke": spoke}
+HALVES = {"spoke": spoke, "hub": hub}
 
 
 @dataclass
@@ -25,9 +26,11 @@ class Effort:
     starts: int = 7
     memory_answers: int = 10_000
     idle_s: int = 20
+    hub_rounds: int = 9
+    long_s: int = 600
 
 
-QUICK = Effort(rounds=3, cold_answers=6, hot_answers=100, starts=3, memory_answers=1000, idle_s=5)
+QUICK = Effort(rounds=3, cold_answers=6, hot_answers=100, starts=3, memory_answers=1000, idle_s=5, hub_rounds=3, long_s=30)
 
 
 def arguments():

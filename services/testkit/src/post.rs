@@ -45,7 +45,7 @@ pub fn post_with(agent_id: &str, stamp: u64, filler: &str) -> Vec<u8> {
 pub fn stamp(body: &[u8]) -> u64 {
     let text = std::str::from_utf8(body).unwrap();
     let (_, rest) = text.split_once("\"pattoo_agent_timestamp\":").expect("a post has a stamp");
-    rest.split(',').next().unwrap().parse().unwrap()
+    rest.split(',').next().unwrap().trim().parse().unwrap()
 }
 
 /// The agent id of a post that [`post`] made.
