@@ -33,6 +33,8 @@ STARTS = {
     "cpu": "spoke's CPU, back to back, to floor's",
     "system_calls": "spoke's system calls an answer",
     "burst": "collections for a burst",
+    "hub_cpu": "hub's CPU of a poll to the floor's",
+    "hub_system_calls": "hub's system calls a poll",
 }
 
 

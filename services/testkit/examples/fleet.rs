@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use testkit::post::{HostPosts, now_ms};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// As many bytes as a post has, in the text that the peers ask for.
 const TEXT_BYTES: usize = 51_000;
@@ -200,13 +200,13 @@ async fn serve(stream: TcpStream, fleet: Rc<Fleet>, spoke: Option<Ipv4Addr>) {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let mut ports = std::env::args().skip(1).map(|port| port.parse::<u16>().expect("a port"));
-    let mut listen =
-        |ip: IpAddr| std::net::TcpListener::bind((ip, ports.next().expect("a port"))).expect("bind");
-    let (spokes_at, server_at) = (listen(Ipv4Addr::UNSPECIFIED.into()), listen(Ipv4Addr::LOCALHOST.into()));
-    let tokio_of = |listener: std::net::TcpListener| {
-        listener.set_nonblocking(true).unwrap();
-        TcpListener::from_std(listener).unwrap()
+    let mut listen = |ip: Ipv4Addr| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ip, ports.next().expect("a port")).into()).expect("bind");
+        // Many spokes have a queue each; here all of theirs is one.
+        socket.listen(4096).unwrap()
     };
+    let (spokes_at, server_at) = (listen(Ipv4Addr::UNSPECIFIED), listen(Ipv4Addr::LOCALHOST));
     let books = Books {
         began: Instant::now(),
         spokes: HashMap::new(),
@@ -217,6 +217,6 @@ async fn main() {
     };
     let fleet = Rc::new(Fleet { books: RefCell::new(books), answers: Answers::new() });
     let local = tokio::task::LocalSet::new();
-    local.spawn_local(spokes(Rc::clone(&fleet), tokio_of(spokes_at)));
-    local.run_until(server(fleet, tokio_of(server_at))).await;
+    local.spawn_local(spokes(Rc::clone(&fleet), spokes_at));
+    local.run_until(server(fleet, server_at)).await;
 }
