@@ -25,7 +25,10 @@ pub(super) enum Token<'a> {
 
 /// A text between quotes, as it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(&'a str);
+pub(super) struct Text<'a> {
+    written: &'a str,
+    escaped: bool,
+}
 
 /// This is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,88 @@ impl<'a> Reader<'a> {
             _ => self.value(next),
         };
         token.map(Some)
+    }
+
+    /// Reads the items of a list that has just begun, as long as they are plain ids: the usual case, in one go. What
+    /// comes then is the next token.
+    pub(super) fn plain_ids(&mut self, ids: &mut Vec<u32>) {
+        let mut at = self.at;
+        while let Some((id, length)) = digits(self.bytes_from(at)) {
+            at += length;
+            let next = self.bytes_from(at).first();
+            if !matches!(next, Some(b',' | b']')) {
+                return;
+            }
+            let last = next == Some(&b']');
+            ids.push(id);
+            self.go_on_at(at);
+            if last {
+                return;
+            }
+            at += 1;
+        }
+    }
+
+    /// The next member of an object that has begun, where it is written as usual and is a list of two:
+    /// `"7":["key","text"]`, or with a short number for the text. Where it is anything else, nothing is read.
+    pub(super) fn plain_pair(&mut self) -> Option<(u32, Text<'a>, Token<'a>)> {
+        let comma = match self.expected {
+            Expected::KeyOrEnd => 0,
+            Expected::CommaOrEnd if self.peek() == Some(b',') => 1,
+            _ => return None,
+        };
+        let mut at = self.at + comma;
+        let pass = |at: &mut usize, what: &[u8]| {
+            let there = self.bytes_from(*at).starts_with(what);
+            *at += what.len();
+            there.then_some(())
+        };
+        pass(&mut at, b"\"")?;
+        let (id, length) = digits(self.bytes_from(at))?;
+        at += length;
+        pass(&mut at, b"\":[\"")?;
+        let key = self.plain_text(&mut at)?;
+        pass(&mut at, b",")?;
+        let value = if pass(&mut at.clone(), b"\"").is_some() {
+            at += 1;
+            Token::String(self.plain_text(&mut at)?)
+        } else {
+            let rest = self.text.get(at..)?;
+            let length = rest.bytes().position(|byte| !matches!(byte, b'0'..=b'9' | b'.'))?;
+            let number = rest.get(..length)?;
+            // What JSON and Python read differently is left to the long way.
+            let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+            let plain = (1..300).contains(&number.len()) && !whole.is_empty() && !fraction.is_empty();
+            if !plain || fraction.contains('.') || (whole.len() > 1 && whole.starts_with('0')) {
+                return None;
+            }
+            at += length;
+            Token::Number(number)
+        };
+        pass(&mut at, b"]")?;
+        self.go_on_at(at);
+        Some((id, key, value))
+    }
+
+    /// The text that has begun at `at`, if it has no escape; `at` is behind its end then.
+    fn plain_text(&self, at: &mut usize) -> Option<Text<'a>> {
+        let rest = self.text.get(*at..)?;
+        let length = plain_length(rest.as_bytes());
+        if rest.as_bytes().get(length) != Some(&b'"') {
+            return None;
+        }
+        *at += length + 1;
+        Some(Text { written: rest.get(..length)?, escaped: false })
+    }
+
+    /// A value ends before `at`.
+    fn go_on_at(&mut self, at: usize) {
+        self.at = at;
+        self.expected = Expected::CommaOrEnd;
+    }
+
+    fn bytes_from(&self, at: usize) -> &'a [u8] {
+        self.text.as_bytes().get(at..).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<u8> {
@@ -198,22 +283,22 @@ impl<'a> Reader<'a> {
             return Err(NotJson);
         }
         let begin = self.at;
+        let mut escaped = false;
         loop {
-            let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).ok_or(NotJson)?;
-            self.at += plain;
+            self.at += plain_length(self.bytes_from(self.at));
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
+                    escaped = true;
                     self.at += 1;
                     self.escape()?;
                 }
                 _ => return Err(NotJson),
             }
         }
-        let text = self.text.get(begin..self.at).ok_or(NotJson)?;
+        let written = self.text.get(begin..self.at).ok_or(NotJson)?;
         self.at += 1;
-        Ok(Text(text))
+        Ok(Text { written, escaped })
     }
 
     fn escape(&mut self) -> Result<(), NotJson> {
@@ -231,6 +316,35 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A whole number as ids are written, up to nine digits, and how many those are.
+fn digits(text: &[u8]) -> Option<(u32, usize)> {
+    let length = text.iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
+    let zero_before = length > 1 && text.first() == Some(&b'0');
+    if !(1..10).contains(&length) || zero_before {
+        return None;
+    }
+    let id = text.iter().take(length).fold(0, |id, digit| id * 10 + u32::from(digit - b'0'));
+    Some((id, length))
+}
+
+/// How many bytes there are before the first quote, backslash or control character. Eight are looked at at once: in each
+/// word of eight, the lowest byte that is marked is one of them.
+fn plain_length(text: &[u8]) -> usize {
+    const EACH: u64 = u64::MAX / 255;
+    let below = |word: u64, bound: u64| word.wrapping_sub(EACH * bound) & !word & (EACH << 7);
+    let is = |word: u64, byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = is(word, b'"') | is(word, b'\\') | below(word, 0x20);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = |byte: &&u8| !matches!(**byte, b'"' | b'\\' | 0..0x20);
+    text.len() - rest.len() + rest.iter().take_while(plain).count()
+}
+
 impl<'a> Text<'a> {
     /// Whether both are one text, however they are written.
     pub(super) fn same(self, other: Self) -> bool {
@@ -239,11 +353,11 @@ impl<'a> Text<'a> {
 
     /// The text without escapes; `None` where it holds a lone surrogate, which no text can.
     pub(super) fn decode(self) -> Option<Cow<'a, str>> {
-        if !self.0.contains('\\') {
-            return Some(Cow::Borrowed(self.0));
+        if !self.escaped {
+            return Some(Cow::Borrowed(self.written));
         }
-        let mut units = Vec::with_capacity(self.0.len());
-        let mut rest = self.0;
+        let mut units = Vec::with_capacity(self.written.len());
+        let mut rest = self.written;
         while let Some((plain, escaped)) = rest.split_once('\\') {
             units.extend(plain.encode_utf16());
             let kind = escaped.chars().next()?;

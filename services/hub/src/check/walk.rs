@@ -133,6 +133,7 @@ impl<'a> Walk<'a> {
                 rows.fault.get_or_insert(Reason::Entry);
                 continue;
             }
+            self.reader.plain_ids(&mut rows.ids);
             while let Some(first) = self.item()? {
                 match self.value(first)?.id() {
                     Some(id) => rows.ids.push(id),
@@ -150,7 +151,12 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let mut pairs = Pairs::default();
-        while let Some((id, first)) = self.member()? {
+        loop {
+            while let Some((id, key, value)) = self.reader.plain_pair() {
+                let value = self.value(value)?;
+                pairs.insert(id, Pair::new(Value::Text(key), value));
+            }
+            let Some((id, first)) = self.member()? else { break };
             let pair = self.pair(first)?;
             // Under another key no datapoint can name it.
             if let Some(id) = id.decode().as_deref().and_then(number::id) {

@@ -65,6 +65,26 @@ proptest! {
         }
     }
 
+    // What is written without white space is read in short ways, what is written with it never.
+    #[test]
+    fn short_and_long_ways_judge_alike(
+        ids in prop::collection::vec(prop_oneof![Just(0), 0..20_u64, any::<u64>()], 0..6),
+        key in prop_oneof![Just("pattoo_value".to_owned()), "[ -~é]{0,12}", any::<String>()],
+        value in prop_oneof![
+            any::<String>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<u32>().prop_map(Value::from),
+            json(),
+        ],
+        pair in 0..12_u64,
+    ) {
+        let mut post: Value = serde_json::from_str(GOOD).unwrap();
+        let datapoints = &mut post["pattoo_datapoints"];
+        datapoints["datapoint_pairs"].as_array_mut().unwrap().push(ids.into());
+        datapoints["key_value_pairs"][pair.to_string()] = vec![key.into(), value].into();
+        prop_assert_eq!(check(post.to_string().as_bytes()), check(serde_json::to_string_pretty(&post).unwrap().as_bytes()));
+    }
+
     #[test]
     fn texts_decode_as_serde_decodes_them(text in any::<String>()) {
         let written = serde_json::to_string(&text).unwrap();
