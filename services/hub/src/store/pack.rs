@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 /// Kept as it is.
 const PLAIN: u8 = 0;
@@ -13,6 +14,10 @@ const ZSTD: u8 = 1;
 
 /// Halves the disk's work for tens of microseconds a post; higher levels cost more than they save.
 const LEVEL: i32 = 1;
+
+/// Tables that fit into a core's first cache: a tenth quicker than this level's own, as small on a post, and they push
+/// nothing else out.
+const TABLES: [CParameter; 2] = [CParameter::HashLog(12), CParameter::MinMatch(7)];
 
 /// No post is larger: what claims to be is damage.
 const MOST_BYTES: u64 = 1 << 30;
@@ -29,7 +34,7 @@ thread_local! {
 pub(super) fn pack(body: &[u8]) -> io::Result<Vec<u8>> {
     let (mut compressor, mut frame) = match KEPT.take() {
         Some(kept) => kept,
-        None => (Compressor::new(LEVEL)?, Vec::new()),
+        None => (compressor()?, Vec::new()),
     };
     frame.clear();
     frame.reserve(zstd::zstd_safe::compress_bound(body.len()));
@@ -41,6 +46,12 @@ pub(super) fn pack(body: &[u8]) -> io::Result<Vec<u8>> {
     frame.shrink_to(KEPT_BYTES);
     KEPT.set(Some((compressor, frame)));
     Ok(packed)
+}
+
+fn compressor() -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(LEVEL)?;
+    TABLES.into_iter().try_for_each(|parameter| compressor.set_parameter(parameter))?;
+    Ok(compressor)
 }
 
 /// Undoes [`pack`].
