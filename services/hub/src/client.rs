@@ -1,19 +1,21 @@
 //! Asking over HTTP, the same way for polling and delivering: one deadline over connecting, headers and body,
-//! a cap on the body, no redirects, no proxy from the environment. Polling keeps no connection; delivering
-//! keeps some for a moment ([`Sender`]).
+//! a cap on the body, no redirects, no proxy from the environment. Polling asks each target over a connection of
+//! its own ([`Getter`]); delivering keeps some to the one server for a moment ([`Sender`]).
+
+mod getter;
+mod sender;
 
 use std::error::Error;
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response, Url};
+use bytes::Bytes;
+use hyper::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::PROGRAM;
-use crate::resolve::Resolver;
+use crate::resolve::ResolveError;
+pub use getter::Getter;
+pub use sender::Sender;
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,108 +73,9 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
 }
 
-/// Asks.
-#[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
-
-impl Client {
-    /// A client.
-    ///
-    /// # Errors
-    /// The client cannot be made.
-    pub fn new() -> reqwest::Result<Self> {
-        // A kept connection pins an address, and its reset says nothing about the host. One that carries a single
-        // small question within a time limit wants none of the options that watch over a long life.
-        builder()
-            .pool_max_idle_per_host(0)
-            .tcp_keepalive(None)
-            .tcp_keepalive_interval(None)
-            .tcp_keepalive_retries(None)
-            .tcp_user_timeout(None)
-            .tcp_nodelay(false)
-            .build()
-            .map(Self)
-    }
-
-    /// Gets `url` within `limit`, a body of at most `most` bytes.
-    ///
-    /// # Errors
-    /// There is no whole answer.
-    pub async fn get(&self, url: Url, limit: Duration, most: usize) -> Result<Answer, Fault> {
-        within(limit, ask(self.0.get(url), most)).await
-    }
-}
-
-/// How long a connection may idle before it is closed: shorter than servers keep theirs (gunicorn: 2 s), so
-/// that it is seldom the server that closes.
-const IDLE: Duration = Duration::from_secs(1);
-
-/// How old the connections may be, so that a server that has moved is found at its new address.
-const OLDEST: Duration = Duration::from_secs(60);
-
-/// Posts to one server over kept connections. Clones share them.
-#[derive(Clone, Debug)]
-pub struct Sender {
-    fresh: Client,
-    kept: Arc<Mutex<(reqwest::Client, Instant)>>,
-    connections: usize,
-}
-
-impl Sender {
-    /// A sender that keeps at most that many connections.
-    ///
-    /// # Errors
-    /// The client cannot be made.
-    pub fn new(connections: usize) -> reqwest::Result<Self> {
-        let kept = Arc::new(Mutex::new((keeping(connections)?, Instant::now())));
-        Ok(Self { fresh: Client::new()?, kept, connections })
-    }
-
-    /// Posts `body`, which is JSON, to `url` within `limit`. Where no byte of an answer came, a kept connection
-    /// may have been stale: then it is posted once more, on a new one.
-    ///
-    /// # Errors
-    /// There is no whole answer.
-    pub async fn post(&self, url: Url, body: Bytes, limit: Duration, most: usize) -> Result<Answer, Fault> {
-        let json = HeaderValue::from_static("application/json");
-        let request = |client: &reqwest::Client| {
-            client.post(url.clone()).header(CONTENT_TYPE, json.clone()).body(body.clone())
-        };
-        let asked = async {
-            match request(&self.kept()).send().await {
-                Ok(answer) => whole(answer, most).await,
-                Err(error) => match fault(&error) {
-                    Fault::Reset => ask(request(&self.fresh.0), most).await,
-                    fault => Err(fault),
-                },
-            }
-        };
-        within(limit, asked).await
-    }
-
-    /// The client with the kept connections. Those of the one before end with what is under way on them.
-    fn kept(&self) -> reqwest::Client {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.1.elapsed() > OLDEST
-            && let Ok(client) = keeping(self.connections)
-        {
-            *kept = (client, Instant::now());
-        }
-        kept.0.clone()
-    }
-}
-
-fn keeping(connections: usize) -> reqwest::Result<reqwest::Client> {
-    builder().pool_max_idle_per_host(connections).pool_idle_timeout(IDLE).build()
-}
-
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(format!("{}/{}", PROGRAM.name, PROGRAM.version))
-        .redirect(Policy::none())
-        .no_proxy()
-        .dns_resolver(Resolver)
-        .http1_only()
+/// What both call themselves.
+fn user_agent() -> String {
+    format!("{}/{}", PROGRAM.name, PROGRAM.version)
 }
 
 async fn within(
@@ -180,17 +83,6 @@ async fn within(
     asked: impl Future<Output = Result<Answer, Fault>>,
 ) -> Result<Answer, Fault> {
     tokio::time::timeout(limit, asked).await.unwrap_or(Err(Fault::Timeout))
-}
-
-async fn ask(request: RequestBuilder, most: usize) -> Result<Answer, Fault> {
-    whole(request.send().await.map_err(|error| fault(&error))?, most).await
-}
-
-async fn whole(answer: Response, most: usize) -> Result<Answer, Fault> {
-    let status = answer.status().as_u16();
-    let retry_after = retry_after(answer.headers(), SystemTime::now());
-    let body = if status == 200 { read(answer, most).await? } else { Bytes::new() };
-    Ok(Answer { status, body, retry_after })
 }
 
 /// What `Retry-After` says: seconds, or a date. A date is measured from the server's own `Date` where it gives
@@ -206,30 +98,15 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date(after)?.duration_since(now).unwrap_or_default())
 }
 
-async fn read(mut answer: Response, most: usize) -> Result<Bytes, Fault> {
-    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
-    if announced.is_some_and(|length| length > most) {
-        return Err(Fault::TooLarge);
-    }
-    let mut body = BytesMut::with_capacity(announced.unwrap_or(0));
-    while let Some(part) = answer.chunk().await.map_err(|error| fault(&error))? {
-        if body.len() + part.len() > most {
-            return Err(Fault::TooLarge);
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(body.freeze())
-}
-
 /// What kind of fault an error is. The cause is at the end of the chain.
-fn fault(error: &reqwest::Error) -> Fault {
-    tracing::debug!(error = ?error, "no answer");
-    if error.is_dns() {
-        return Fault::Dns;
-    }
+fn fault(error: &(dyn Error + 'static)) -> Fault {
+    tracing::debug!(?error, "no answer");
     let mut found = Fault::Protocol;
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    let mut next = Some(error);
     while let Some(cause) = next {
+        if cause.is::<ResolveError>() {
+            return Fault::Dns;
+        }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             found = of_kind(io.kind()).unwrap_or(found);
         } else if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
@@ -260,6 +137,8 @@ fn of_kind(kind: ErrorKind) -> Option<Fault> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -76,7 +76,7 @@ impl Hub {
         let (clock, health) = (Clock::of_this_program(), Health::starting());
         let intake = Intake::new(store.clone(), quarantine.clone(), metrics.clone());
         let receiver = settings.receive.then(|| Receiver::new(intake.clone(), settings.max_post_bytes));
-        let poller = Poller::new(&settings, intake.clone(), metrics.clone(), clock, health.clone())?;
+        let poller = Poller::new(&settings, intake.clone(), metrics.clone(), clock, health.clone());
         let targets = poller.targets();
         // Before the first poll, so that in each lane the original's posts come first.
         let left_behind = settings.pattoo.cache_directory.join(&agent_id);

@@ -20,7 +20,7 @@ const SIDE_BY_SIDE: usize = 64;
 /// Not every target gave a post that would be taken.
 #[allow(clippy::print_stdout, reason = "the lines are what was asked for")]
 pub async fn once(settings: &Settings) -> anyhow::Result<()> {
-    let asker = Asker::new(settings)?;
+    let asker = Asker::new(settings);
     let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let polls = settings.targets.iter().cloned().map(|target| {
         let (asker, places) = (asker.clone(), places.clone());

@@ -8,12 +8,12 @@ use agent::clock::Clock;
 use agent::http::health::Health;
 use agent::shutdown::Stop;
 use bytes::Bytes;
-use reqwest::Url;
+use hyper::Uri;
 use tokio::time::Instant;
 
 use crate::check::{Reason, check};
 use crate::claims::Claims;
-use crate::client::{Client, Fault};
+use crate::client::{Fault, Getter};
 use crate::intake::Intake;
 use crate::metrics::{From, Metrics};
 use crate::settings::{IdentityRule, Settings};
@@ -130,7 +130,7 @@ impl Targets {
 /// Asks targets for their posts.
 #[derive(Clone, Debug)]
 pub struct Asker {
-    client: Client,
+    getter: Getter,
     interval: Duration,
     timeout: Duration,
     most: usize,
@@ -138,16 +138,13 @@ pub struct Asker {
 
 impl Asker {
     /// An asker.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be made.
-    pub fn new(settings: &Settings) -> reqwest::Result<Self> {
-        Ok(Self {
-            client: Client::new()?,
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            getter: Getter::new(settings.poll_timeout),
             interval: settings.interval,
             timeout: settings.poll_timeout,
             most: settings.max_post_bytes,
-        })
+        }
     }
 
     /// Asks a target once.
@@ -157,8 +154,8 @@ impl Asker {
     pub async fn ask(&self, target: &Target) -> Result<Bytes, Failure> {
         let url = format!("http://{target}/pattoo-agent-os/{}", self.interval.as_secs());
         // The settings let no host pass that a URL cannot hold.
-        let url = Url::parse(&url).map_err(|_| Failure::Transport(Fault::Dns))?;
-        let answer = self.client.get(url, self.timeout, self.most).await.map_err(Failure::Transport)?;
+        let url = Uri::try_from(url).map_err(|_| Failure::Transport(Fault::Dns))?;
+        let answer = self.getter.get(url, self.timeout, self.most).await.map_err(Failure::Transport)?;
         match answer.status {
             200 => Ok(answer.body),
             status @ 300..400 => Err(Failure::Redirect(status)),
@@ -177,31 +174,24 @@ pub struct Poller {
     targets: Targets,
     claims: Claims,
     rule: IdentityRule,
+    ticks: Ticks,
 }
 
 impl Poller {
     /// A poller of all targets of the settings.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be made.
-    pub fn new(
-        settings: &Settings,
-        intake: Intake,
-        metrics: Metrics,
-        clock: Clock,
-        health: Health,
-    ) -> reqwest::Result<Self> {
+    pub fn new(settings: &Settings, intake: Intake, metrics: Metrics, clock: Clock, health: Health) -> Self {
         let targets = &settings.targets;
         metrics.targets.set(i64::try_from(targets.len()).unwrap_or(i64::MAX));
-        Ok(Self {
-            asker: Asker::new(settings)?,
+        Self {
+            asker: Asker::new(settings),
             intake,
             claims: Claims::open(settings, metrics.clone(), health),
             metrics,
             clock,
             targets: Targets::new(targets),
             rule: settings.identity_rule,
-        })
+            ticks: Ticks(Instant::now()),
+        }
     }
 
     /// The targets and how they are.
@@ -223,7 +213,7 @@ impl Poller {
         loop {
             tokio::select! {
                 () = stop.wait() => return,
-                () = tokio::time::sleep_until(due) => {}
+                () = tokio::time::sleep_until(self.ticks.at(due)) => {}
             }
             let began = Instant::now();
             let asked = tokio::select! {
@@ -292,6 +282,25 @@ impl Poller {
             (_, State::Failing(reason)) => tracing::warn!(%target, %reason, "the target gives no post"),
             _ => {}
         }
+    }
+}
+
+/// Polls begin together, ten times a second, with those that have become due since: what they share (waking, warm
+/// code, a sync, a wait for the sockets) is then paid once for all of them, and costs less than half.
+#[derive(Clone, Copy, Debug)]
+struct Ticks(Instant);
+
+impl Ticks {
+    const EACH: Duration = Duration::from_millis(100);
+
+    /// The first tick that is not before `due`.
+    fn at(self, due: Instant) -> Instant {
+        let since = due.saturating_duration_since(self.0).as_nanos();
+        let ticks = u32::try_from(since.div_ceil(Self::EACH.as_nanos())).ok();
+        ticks
+            .and_then(|ticks| Self::EACH.checked_mul(ticks))
+            .and_then(|later| self.0.checked_add(later))
+            .unwrap_or(due)
     }
 }
 

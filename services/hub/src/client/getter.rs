@@ -1,0 +1,111 @@
+//! Asking the targets.
+//!
+//! A target is asked once an interval, which outlives any connection that would be worth keeping; a kept one
+//! would pin an address besides, and its reset says nothing about the host. So each question has a connection of
+//! its own, driven by the task that asks, with none of the options that watch over a long life.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::Builder;
+use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use tower_service::Service;
+
+use super::{Answer, Fault, fault, retry_after, user_agent, within};
+use crate::resolve::Resolver;
+
+/// What is read at once: a usual post, headers and all, so that its body is handed on as it was read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Gets. Clones share nothing that changes.
+#[derive(Clone, Debug)]
+pub struct Getter {
+    connector: HttpConnector<Resolver>,
+    http: Builder,
+    user_agent: HeaderValue,
+}
+
+impl Getter {
+    /// One that gives each address of a name its share of `limit` to connect.
+    pub fn new(limit: Duration) -> Self {
+        let mut connector = HttpConnector::new_with_resolver(Resolver);
+        connector.set_connect_timeout(Some(limit));
+        let mut http = Builder::new();
+        http.read_buf_exact_size(Some(READ_BYTES));
+        let user_agent = HeaderValue::from_str(&user_agent());
+        Self { connector, http, user_agent: user_agent.unwrap_or(HeaderValue::from_static("pattoo")) }
+    }
+
+    /// Gets `url` (plain HTTP) within `limit`, a body of at most `most` bytes.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub async fn get(&self, url: Uri, limit: Duration, most: usize) -> Result<Answer, Fault> {
+        within(limit, self.ask(url, most)).await
+    }
+
+    async fn ask(&self, url: Uri, most: usize) -> Result<Answer, Fault> {
+        let request = self.request(&url)?;
+        let stream = self.connector.clone().call(url).await.map_err(|error| fault(&error))?;
+        let (mut sender, connection) = self.http.handshake(stream).await.map_err(|error| fault(&error))?;
+        let asked = async {
+            let answer = sender.send_request(request).await.map_err(|error| fault(&error))?;
+            whole(answer, most).await
+        };
+        let mut asked = std::pin::pin!(asked);
+        tokio::select! {
+            biased;
+            // It moves the bytes; ended, it has handed on what there was.
+            ended = connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "the connection ended");
+                }
+                asked.await
+            }
+            answer = &mut asked => answer,
+        }
+    }
+
+    fn request(&self, url: &Uri) -> Result<Request<Empty<Bytes>>, Fault> {
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        Request::get(url.path_and_query().map_or("/", |path| path.as_str()))
+            .header(HOST, host)
+            .header(USER_AGENT, &self.user_agent)
+            .header(ACCEPT, "*/*")
+            .body(Empty::new())
+            .map_err(|_| Fault::Protocol)
+    }
+}
+
+async fn whole(answer: Response<Incoming>, most: usize) -> Result<Answer, Fault> {
+    let status = answer.status().as_u16();
+    let retry_after = retry_after(answer.headers(), SystemTime::now());
+    let body = if status == 200 { read(answer.into_body(), most).await? } else { Bytes::new() };
+    Ok(Answer { status, body, retry_after })
+}
+
+async fn read(mut body: Incoming, most: usize) -> Result<Bytes, Fault> {
+    let announced = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > most) {
+        return Err(Fault::TooLarge);
+    }
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(part) = frame.map_err(|error| fault(&error))?.into_data() else { continue };
+        if announced == Some(part.len()) {
+            return Ok(part);
+        }
+        if gathered.len() + part.len() > most {
+            return Err(Fault::TooLarge);
+        }
+        if gathered.is_empty() {
+            gathered.reserve(announced.unwrap_or(0));
+        }
+        gathered.extend_from_slice(&part);
+    }
+    Ok(gathered.freeze())
+}
