@@ -160,6 +160,11 @@ pub(super) struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
+    /// Room for what a text of so many bytes usually holds, never more than the text itself takes.
+    pub(super) fn for_text(bytes: usize) -> Self {
+        Self { in_order: Vec::with_capacity(bytes / size_of::<Pair<'a>>().max(1)), others: HashMap::new() }
+    }
+
     /// The last of an id stays.
     pub(super) fn insert(&mut self, id: u32, pair: Pair<'a>) {
         let at = usize::try_from(id).unwrap_or(usize::MAX);

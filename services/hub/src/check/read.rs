@@ -71,6 +71,11 @@ impl<'a> Reader<'a> {
         self.open.len()
     }
 
+    /// How many bytes are not read yet.
+    pub(super) fn left(&self) -> usize {
+        self.text.len().saturating_sub(self.at)
+    }
+
     /// The next token, `None` at the end of the text.
     pub(super) fn next(&mut self) -> Result<Option<Token<'a>>, NotJson> {
         self.skip_space();

@@ -126,7 +126,8 @@ impl<'a> Walk<'a> {
             self.value(first)?;
             return Ok(None);
         }
-        let mut rows = Rows::default();
+        // About as many as a post has: what grows is copied on the way.
+        let mut rows = Rows { ids: Vec::with_capacity(self.reader.left() / 16), ..Rows::default() };
         while let Some(first) = self.item()? {
             if first != Token::ArrayStart {
                 self.value(first)?;
@@ -150,7 +151,7 @@ impl<'a> Walk<'a> {
             self.value(first)?;
             return Ok(None);
         }
-        let mut pairs = Pairs::default();
+        let mut pairs = Pairs::for_text(self.reader.left());
         loop {
             while let Some((id, key, value)) = self.reader.plain_pair() {
                 let value = self.value(value)?;
