@@ -54,10 +54,11 @@ def main():
                 HALVES[name].short(report, tools, folder)
             else:
                 HALVES[name].run(report, tools, folder, QUICK if asked.quick else Effort())
-    if asked.out:
-        asked.out.mkdir(parents=True, exist_ok=True)
-        (asked.out / "bench.md").write_text(report.markdown())
-        (asked.out / "bench.json").write_text(report.json())
+        # After each half: what the first found is not lost with the second.
+        if asked.out:
+            asked.out.mkdir(parents=True, exist_ok=True)
+            (asked.out / "bench.md").write_text(report.markdown())
+            (asked.out / "bench.json").write_text(report.json())
     print(report.json() if asked.short else report.markdown())
     return int(asked.short and not all(bound.met for bound in report.bounds))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import random
 import re
 import signal
 import socket
@@ -14,9 +15,13 @@ CPU_CLOCK_OF_PROCESS = 2
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """One that nobody has on any address, and below those that the kernel hands out: so it stays free until it is used,
+    whatever else the machine does."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("0.0.0.0", port))
+            return port
 
 
 def tree(pid):
