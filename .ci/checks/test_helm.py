@@ -317,11 +317,6 @@ def test_each_of_the_three_folders_can_be_switched_off():
     assert feature("hidepid").pods()["spoke"]["spec"]["securityContext"]["supplementalGroups"] == [1500]
 
 
-def bytes_of(quantity):
-    number, unit = re.fullmatch(r"(\d+)([KMGT]?i?)", quantity).groups()
-    return int(number) * {"": 1, "Mi": 1 << 20, "Gi": 1 << 30}[unit]
-
-
 def test_the_hub_has_room_and_time():
     for name, rendering in rendered("hub").items():
         deployment, section = rendering.one("Deployment", "hub"), rendering.configuration("hub")[HUB]
@@ -337,7 +332,7 @@ def test_the_hub_has_room_and_time():
             assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
             size = claim["spec"]["resources"]["requests"]["storage"]
         wanted = section["max_bytes"] + section["quarantine_max_bytes"]
-        assert name == "existing-claim" or bytes_of(size) >= wanted * 1.05, name
+        assert name == "existing-claim" or kubernetes.bytes_of(size) >= wanted * 1.05, name
     assert feature("existing-claim").find("PersistentVolumeClaim", "hub") is None
 
 

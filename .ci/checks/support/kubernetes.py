@@ -144,6 +144,11 @@ def environment(component, pod, node="node-1"):
     return found
 
 
+def bytes_of(quantity):
+    number, unit = re.fullmatch(r"(\d+)([KMGT]?i?)", quantity).groups()
+    return int(number) * {"": 1, "Mi": 1 << 20, "Gi": 1 << 30}[unit]
+
+
 def matches(selector, labels):
     """Whether a label selector selects; an empty one selects all."""
     operators = {

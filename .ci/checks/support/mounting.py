@@ -12,9 +12,27 @@ IMAGE_BYTES = 128 << 20
 
 
 def run(*command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*PREFIX, *map(str, command)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout.strip()
+
+
+# What is run, is run by this: nothing, where the checks are on the machine that they mean.
+PREFIX = []
+
+
+@contextlib.contextmanager
+def through(prefix):
+    """Lets a command that changes the namespaces run all others."""
+    PREFIX[:] = prefix
+    try:
+        yield
+    finally:
+        PREFIX.clear()
+
+
+def status(*command):
+    return subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60).returncode
 
 
 @contextlib.contextmanager

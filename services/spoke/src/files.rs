@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::io::Errno;
 
 use crate::host::{HostError, HostRoot};
+use crate::surroundings::Surroundings;
 
 /// What a file held in this round.
 pub(crate) type Content = Arc<Vec<u8>>;
@@ -37,6 +39,7 @@ pub(crate) struct Files {
     /// Whether the two places are the kernel's.
     proc_is_kernels: bool,
     sys_is_kernels: bool,
+    surroundings: Surroundings,
     round: u64,
     kept: RefCell<Vec<Kept>>,
     processes: RefCell<Processes>,
@@ -71,9 +74,11 @@ struct Processes {
 
 impl Files {
     pub(crate) fn new(host: &HostRoot) -> Self {
+        let proc_is_kernels = is_of(&host.proc, PROCFS);
         Self {
-            proc_is_kernels: is_of(&host.proc, PROCFS),
+            proc_is_kernels,
             sys_is_kernels: is_of(&host.sys, SYSFS),
+            surroundings: if proc_is_kernels { Surroundings::of(host) } else { Surroundings::default() },
             host: host.clone(),
             round: 1,
             kept: RefCell::default(),
@@ -121,6 +126,29 @@ impl Files {
         self.sys_is_kernels
     }
 
+    /// Whether `<proc>` is that of a container which this process is in: what it tells of processes, network and
+    /// mounts is the container's.
+    pub(crate) fn proc_is_containers(&self) -> bool {
+        self.surroundings.in_container
+    }
+
+    /// Whether `/` is another one than the host's.
+    pub(crate) fn stands_elsewhere(&self) -> bool {
+        self.surroundings.root_differs
+    }
+
+    /// Whether processes that `<proc>` does not list are hidden: the kernel's own is never without a first one. On a
+    /// bare host, what this user sees is what is told.
+    pub(crate) fn hides_processes(&self) -> bool {
+        self.host.given && self.proc_is_kernels
+    }
+
+    /// Refuses to take the container's own for the host's.
+    fn meant(&self, path: &Path) -> Result<(), HostError> {
+        let wrong = self.surroundings.in_container && self.host.any_given;
+        if wrong { Err(HostError::NoHostRoot { path: path.to_owned() }) } else { Ok(()) }
+    }
+
     fn read(&self, place: Place, name: &'static str, constant: bool) -> Result<Content, HostError> {
         let mut kept = self.kept.borrow_mut();
         let known = kept.iter().position(|kept| kept.place == place && kept.name == name);
@@ -133,18 +161,33 @@ impl Files {
         if !is_known {
             let kernels = if place == Place::Sys { self.sys_is_kernels } else { self.proc_is_kernels };
             file.round = 0;
-            file.read_anew(&self.host, kernels && !constant)?;
+            if place == Place::OfInit {
+                self.meant(&file.path)?;
+            }
+            file.read_anew(&self.host, kernels && !constant).map_err(|error| self.named(place, error))?;
             file.round = self.round;
         }
         Ok(Arc::clone(&file.content))
     }
 
+    /// What hidepid hides of the first process looks as if it were not there, or not permitted.
+    fn named(&self, place: Place, error: HostError) -> HostError {
+        match error {
+            HostError::Read { path, source }
+                if place == Place::OfInit
+                    && self.hides_processes()
+                    && matches!(Errno::from_io_error(&source), Some(Errno::NOENT | Errno::PERM)) =>
+            {
+                HostError::Hidepid { path }
+            }
+            error => error,
+        }
+    }
+
     /// Calls `each` for the names of all that is in `<proc>`.
     pub(crate) fn list_proc(&self, each: impl FnMut(&[u8])) -> Result<(), HostError> {
-        let failed = |source: rustix::io::Errno| HostError::Read {
-            path: self.host.proc.clone(),
-            source: source.into(),
-        };
+        self.meant(&self.host.proc)?;
+        let failed = |source: Errno| HostError::Read { path: self.host.proc.clone(), source: source.into() };
         self.processes.borrow_mut().list(&self.host.proc, self.proc_is_kernels, each).map_err(failed)
     }
 }

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::reason::Reason;
+
 /// The three places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRoot {
@@ -18,6 +20,10 @@ pub struct HostRoot {
     /// Whether `proc` was given. Then there is no falling back to this process' own view: a wrong number
     /// is worse than none.
     pub given: bool,
+    /// Whether `root` was given.
+    pub root_given: bool,
+    /// Whether any of the three was given: somebody means the host, not the container.
+    pub any_given: bool,
 }
 
 /// A file of the host that cannot be read, or does not say what it should.
@@ -39,12 +45,34 @@ pub enum HostError {
         /// What was looked for.
         what: &'static str,
     },
+    /// It tells of the container alone, and the host was asked for.
+    #[error("{}: no host root: this is the container's own; mount the host's /proc and set HOST_PROC", path.display())]
+    NoHostRoot {
+        /// What was not looked at.
+        path: PathBuf,
+    },
+    /// The host's `/proc` does not show other users' processes.
+    #[error("{}: hidepid: not shown to this user; add the group that the mount of the host's /proc exempts (gid=)", path.display())]
+    Hidepid {
+        /// What is not to be seen.
+        path: PathBuf,
+    },
 }
 
 impl HostError {
     /// Whether there is no such file.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The word for it.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Read { source, .. } => Reason::of(source),
+            Self::Lacks { .. } => Reason::Error,
+            Self::NoHostRoot { .. } => Reason::NoHostRoot,
+            Self::Hidepid { .. } => Reason::Hidepid,
+        }
     }
 }
 
@@ -53,6 +81,8 @@ impl HostRoot {
     pub fn new(proc: Option<PathBuf>, sys: Option<PathBuf>, root: Option<PathBuf>) -> Self {
         Self {
             given: proc.is_some(),
+            root_given: root.is_some(),
+            any_given: proc.is_some() || sys.is_some() || root.is_some(),
             proc: proc.unwrap_or_else(|| "/proc".into()),
             sys: sys.unwrap_or_else(|| "/sys".into()),
             root: root.unwrap_or_else(|| "/".into()),

@@ -4,6 +4,7 @@
 //! of it; [`agent::post`] writes the post; [`http`] serves it. Collecting knows no HTTP, and serving reads
 //! no files.
 
+mod cgroup;
 pub mod collect;
 pub mod compare;
 mod files;
@@ -14,9 +15,11 @@ pub mod identity;
 mod metrics;
 mod notices;
 mod page;
+mod reason;
 pub mod ring;
 pub mod settings;
 pub mod spoke;
+mod surroundings;
 
 use agent::Program;
 

@@ -4,7 +4,8 @@ use agent::http::html::escape;
 use sysinfo::System;
 
 use crate::PROGRAM;
-use crate::spoke::Spoke;
+use crate::cgroup::{self, Use};
+use crate::spoke::{NO_HOST, Spoke};
 
 /// The page.
 pub(crate) fn render(spoke: &Spoke) -> String {
@@ -12,7 +13,10 @@ pub(crate) fn render(spoke: &Spoke) -> String {
     let version = PROGRAM.version;
     let agent_id = escape(&spoke.agent_id.id);
     let system = escape(&System::long_os_version().unwrap_or_else(|_| "Linux".to_owned()));
+    let no_host =
+        if spoke.host_is_seen { String::new() } else { format!("<p><strong>{NO_HOST}.</strong></p>\n") };
     let left_out = left_out(spoke);
+    let own = own(&cgroup::own());
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">
@@ -24,6 +28,7 @@ pub(crate) fn render(spoke: &Spoke) -> String {
 :root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }}
 body {{ max-width: 44rem; margin: 2rem auto; padding: 0 1rem; }}
 code {{ overflow-wrap: anywhere; }}
+th, td {{ padding: 0 1rem 0 0; text-align: left; }}
 </style>
 </head>
 <body>
@@ -31,7 +36,7 @@ code {{ overflow-wrap: anywhere; }}
 <h1>{name}</h1>
 <p>This is a pattoo spoke (pattoo_agent_os_spoked {version}) on {system}. It tells how its host is doing.
 Its agent_id is <code>{agent_id}</code>.</p>
-<h2>What is served here</h2>
+{no_host}<h2>What is served here</h2>
 <ul>
 <li><a href="/pattoo-agent-os/300">/pattoo-agent-os/300</a>: the host's performance data as JSON, for a hub
 that polls every 300 seconds. Any other number of seconds will do.</li>
@@ -41,6 +46,8 @@ that polls every 300 seconds. Any other number of seconds will do.</li>
 </ul>
 <h2>What is left out</h2>
 {left_out}
+<h2>What the spoke itself uses</h2>
+{own}
 </main>
 </body>
 </html>
@@ -56,4 +63,33 @@ fn left_out(spoke: &Spoke) -> String {
     let item =
         |(what, reason): (&String, &String)| format!("<li>{}: {}</li>\n", escape(what), escape(reason));
     format!("<ul>\n{}</ul>", failing.iter().map(item).collect::<String>())
+}
+
+/// Use and limits of the own control group.
+fn own(own: &Use) -> String {
+    let item = |what: &str, used: Option<String>, limit: Option<String>| {
+        let limit = limit.unwrap_or_else(|| "no limit".to_owned());
+        used.map_or_else(String::new, |used| {
+            format!("<tr><th scope=\"row\">{what}</th><td>{used}</td><td>{limit}</td></tr>\n")
+        })
+    };
+    let mib = |bytes: Option<f64>| bytes.map(|bytes| format!("{:.1} MiB", bytes / 1_048_576.0));
+    let count = |number: Option<f64>| number.map(|number| number.to_string());
+    let rows = [
+        item("memory, with cached files", mib(own.memory), mib(own.memory_limit)),
+        item(
+            "cpu",
+            own.cpu_seconds.map(|seconds| format!("{seconds:.1} s so far")),
+            own.cpu_limit.map(|cpus| format!("{cpus} cpus")),
+        ),
+        item("threads", count(own.tasks), count(own.tasks_limit)),
+    ]
+    .concat();
+    if rows.is_empty() {
+        return "<p>No control group tells.</p>".to_owned();
+    }
+    format!(
+        "<table><thead><tr><th></th><th>used</th><th>limit</th></tr></thead>\n<tbody>\n{rows}</tbody></table>\n\
+        <p>Its own control group, apart from the host's numbers.</p>"
+    )
 }

@@ -25,6 +25,11 @@ use crate::settings::Settings;
 /// The longest interval that is answered, a year in seconds.
 pub const LONGEST_INTERVAL_S: u64 = 31_536_000;
 
+/// Said where a container was not given its host.
+pub(crate) const NO_HOST: &str = "no host root: this is a container, and what is told of processes, interfaces and \
+    file systems is the container's, not the host's; mount the host's /proc, /sys and / read-only, and set HOST_PROC, \
+    HOST_SYS and HOST_ROOT";
+
 /// The spoke.
 #[derive(Debug)]
 pub struct Spoke {
@@ -34,6 +39,8 @@ pub struct Spoke {
     pub(crate) notices: Notices,
     pub(crate) metrics: Metrics,
     identity: HostIdentity,
+    /// Whether this is not a container that was given no host.
+    pub(crate) host_is_seen: bool,
     hostname: Mutex<Told>,
     exclude: Exclude,
     clock: Clock,
@@ -82,6 +89,9 @@ impl Spoke {
         tracing::info!(hostname = %hostname.value, origin = hostname.origin,
             processor = %identity.processor().value, "host");
         let spoke = Self::with(settings, hostname, identity, agent_id)?;
+        if !spoke.host_is_seen {
+            tracing::warn!(proc = %settings.host.proc.display(), "{NO_HOST}");
+        }
         spoke.sample();
         Ok(spoke)
     }
@@ -93,13 +103,15 @@ impl Spoke {
         agent_id: AgentId,
     ) -> anyhow::Result<Self> {
         let host = Host::new(&settings.host);
+        let host_is_seen = settings.host.any_given || !host.files.proc_is_containers();
         let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host.files));
         Ok(Self {
             health: Health::starting(),
             agent_id,
             notices: Notices::default(),
-            metrics: Metrics::new().context("failed to make the metrics")?,
+            metrics: Metrics::new(host_is_seen).context("failed to make the metrics")?,
             identity,
+            host_is_seen,
             hostname: Mutex::new(hostname),
             exclude: settings.exclude.clone(),
             clock: Clock::system(),
@@ -158,7 +170,8 @@ impl Spoke {
         }
         self.metrics.collections.inc();
         self.metrics.datapoints.set(i64::try_from(round.datapoints.len()).unwrap_or(i64::MAX));
-        self.notices.update(round.left_out);
+        self.metrics.left_out(&round.left_out);
+        self.notices.update(round.left_out.into_iter().map(|(what, one)| (what, one.text)).collect());
         round.datapoints
     }
 

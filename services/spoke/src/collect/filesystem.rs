@@ -1,7 +1,7 @@
 //! How full the host's partitions are: which, from `<proc>/1/mounts` and `<proc>/filesystems`; how full, by
 //! statvfs on each mount point below the host's `/`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use super::statvfs::Answer;
 use super::statvfs::Asking;
 use super::{Context, Points, text};
 use crate::files::{Content, Files};
-use crate::host::HostError;
+use crate::host::{HostError, HostRoot};
+use crate::reason::{AllLeftOut, LeftOut, Reason};
 
 /// Looks which partitions there are and begins to ask for them: they answer while other families are read.
 pub(super) fn begin<'a>(context: &Context<'a>) -> Result<Asking<'a>, HostError> {
@@ -30,16 +31,39 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
     for (partition, answer) in partitions.asked.iter().zip(begun.answers()) {
         match answer {
             Answer::Usage(usage) => Usage::of(&usage).put(&partition.instance, points),
-            Answer::Refused(error) => points.leave_out(partition.name.clone(), error.to_string()),
+            Answer::Refused(error) => {
+                let reason = Reason::of(&error);
+                points.leave_out(
+                    partition.name.clone(),
+                    left_out(reason, format!("{}: {error}", reason.word())),
+                );
+            }
             // No duration in it: the reason is logged when it changes, and that is once.
-            Answer::Hangs => points.leave_out(partition.name.clone(), "does not answer".to_owned()),
+            Answer::Hangs => {
+                let reason = Reason::Hangs;
+                points.leave_out(partition.name.clone(), left_out(reason, reason.word().to_owned()));
+            }
             Answer::NotAsked => {
-                let reason = "not asked: too many others do not answer".to_owned();
-                points.leave_out(partition.name.clone(), reason);
+                let text = "not asked: too many others do not answer".to_owned();
+                points.leave_out(partition.name.clone(), left_out(Reason::NotAsked, text));
             }
         }
     }
     Ok(())
+}
+
+fn left_out(reason: Reason, text: String) -> LeftOut {
+    LeftOut { collector: "filesystem", reason, text }
+}
+
+/// Why one of the host's mounts is not the one that is found here.
+fn unseen(host: &HostRoot) -> LeftOut {
+    if host.root_given {
+        left_out(Reason::NotSeen, format!("the host's mount is not seen below {}", host.root.display()))
+    } else {
+        let text = "no host root: / is the container's own here; mount the host's / and set HOST_ROOT";
+        left_out(Reason::NoHostRoot, text.to_owned())
+    }
 }
 
 /// The partitions, as they follow from what they were told by: worked out again when that reads otherwise.
@@ -50,7 +74,7 @@ pub(super) struct Partitions {
     /// Where each of `asked` is found.
     paths: Vec<PathBuf>,
     /// Partitions that are not seen from here, and why.
-    unseen: BTreeMap<String, String>,
+    unseen: AllLeftOut,
 }
 
 #[derive(Debug)]
@@ -102,8 +126,7 @@ impl Partitions {
             }
             let name = format!("partition {point}");
             if visible.as_ref().is_some_and(|points| !points.contains(&mount.point)) {
-                let reason = format!("the host's mount is not seen below {}", host.root.display());
-                found.unseen.insert(name, reason);
+                found.unseen.insert(name, unseen(host));
                 continue;
             }
             let device = if mount.is_root() { root_device(context.files) } else { None };
@@ -121,11 +144,11 @@ impl Partitions {
 /// None where that is all of them: this process stands on the host, or the host is a folder that somebody made
 /// up, where nothing is mounted at all.
 ///
-/// Below a host root, a mount point is the host's only where our own mountinfo has it there with the same
+/// Below a host root, and in a container that was given the host's `/proc` alone, a mount point is the host's only where our own mountinfo has it there with the same
 /// device and the same root within it; else it is an empty folder of the mount above, or the container's
 /// own. It is not asked by stat, which hangs on a dead server and differs on btrfs.
 fn mountinfo(files: &Files) -> Result<Option<(Content, Vec<u8>)>, HostError> {
-    if files.host().root == Path::new("/") {
+    if files.host().root == Path::new("/") && !files.stands_elsewhere() {
         return Ok(None);
     }
     match files.of_init("mountinfo") {
@@ -142,12 +165,17 @@ fn seen_alike(theirs: &[u8], ours: &[u8], root: &Path) -> HashSet<Vec<u8>> {
         let path = root.join(Path::new(OsStr::from_bytes(point)).strip_prefix("/").ok()?);
         // Joining nothing, for `/` itself, leaves a slash at the end.
         let bytes = path.as_os_str().as_bytes();
-        Some(bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec())
+        Some(bytes.strip_suffix(b"/").filter(|bytes| !bytes.is_empty()).unwrap_or(bytes).to_vec())
     };
     let same = |(point, identity): &(Vec<u8>, (Vec<u8>, Vec<u8>))| {
         below_root(point).and_then(|path| ours.get(&path)).is_some_and(|own| own == identity)
     };
     topmost(theirs).into_iter().filter(same).map(|(point, _)| point).collect()
+}
+
+/// Device and root within it of what is mounted last on `/`, from a mountinfo.
+pub(crate) fn root_mount(mountinfo: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    topmost(mountinfo).remove(&b"/"[..])
 }
 
 /// Device and root of what is mounted last on each mount point, from a mountinfo.
@@ -333,6 +361,11 @@ mod tests {
             13 10 8:4 / /host/over ro - ext4 /dev/sda4 rw\n";
         let seen = seen_alike(theirs, ours, Path::new("/host"));
         assert_eq!(seen, HashSet::from([b"/".to_vec(), b"/data x".to_vec()]));
+        // Without a host root, what is below our own / counts where it is the host's.
+        assert_eq!(seen_alike(theirs, ours, Path::new("/")), HashSet::new());
+        assert_eq!(seen_alike(theirs, theirs, Path::new("/")).len(), 5);
+        assert_eq!(root_mount(ours), Some((b"0:99".to_vec(), b"/".to_vec())));
+        assert_eq!(root_mount(b"1 0 8:1 / /x rw - ext4 /dev/sda1 rw\n"), None, "as in a changed root");
     }
 
     #[test]

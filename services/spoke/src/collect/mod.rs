@@ -18,7 +18,6 @@ mod swap;
 pub mod text;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use agent::clock::Clock;
@@ -26,7 +25,9 @@ use agent::post::Datapoint;
 
 use crate::files::Files;
 use crate::host::{HostError, HostRoot};
+use crate::reason::{AllLeftOut, LeftOut, Reason};
 pub use exclude::{Exclude, Pattern};
+pub(crate) use filesystem::root_mount;
 use points::Points;
 use statvfs::Askers;
 
@@ -103,7 +104,7 @@ pub(crate) struct Round {
     /// How each collector fared.
     pub(crate) readings: Vec<Reading>,
     /// What is left out, and why: a collector, or one instance of it.
-    pub(crate) left_out: BTreeMap<String, String>,
+    pub(crate) left_out: AllLeftOut,
 }
 
 /// How a collector fared.
@@ -119,7 +120,7 @@ pub(crate) struct Reading {
 
 /// Runs every collector. One that fails costs its own datapoints alone.
 fn all(context: &Context<'_>, clock: Clock) -> Round {
-    let (mut readings, mut left_out) = (Vec::with_capacity(FAMILIES.len()), BTreeMap::new());
+    let (mut readings, mut left_out) = (Vec::with_capacity(FAMILIES.len()), AllLeftOut::new());
     let mut points = Points::with_room(context.known.datapoints.get());
     for family in &FAMILIES {
         let (started, before) = (Instant::now(), points.datapoints.len());
@@ -135,7 +136,11 @@ fn all(context: &Context<'_>, clock: Clock) -> Round {
             Ok(()) => left_out.append(&mut instances),
             Err(error) => {
                 points.datapoints.truncate(before);
-                left_out.insert(format!("collector {}", family.name), chain(&error));
+                let (collector, reason, mut text) = (family.name, error.reason(), chain(&error));
+                if reason == Reason::Permission {
+                    text = format!("{}: {text}", reason.word());
+                }
+                left_out.insert(format!("collector {collector}"), LeftOut { collector, reason, text });
             }
         }
     }

@@ -1,18 +1,19 @@
 //! Where collectors put what they read.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent::clock::Millis;
 use agent::post::{DataType, Datapoint, Number, Pair, Series};
+
+use crate::reason::{AllLeftOut, LeftOut};
 
 /// The datapoints of a round; those of one collector were all read at the same time.
 #[derive(Debug)]
 pub(super) struct Points {
     pub(super) timestamp_ms: Millis,
     pub(super) datapoints: Vec<Datapoint>,
-    /// Instances of one collector that are left out, and why.
-    pub(super) left_out: BTreeMap<String, String>,
+    /// Instances of one collector that are left out.
+    pub(super) left_out: AllLeftOut,
 }
 
 /// Which one of several a value belongs to: a partition, a disk, an interface.
@@ -37,7 +38,7 @@ impl Instance {
 impl Points {
     /// With room for that many.
     pub(super) fn with_room(datapoints: usize) -> Self {
-        Self { timestamp_ms: 0, datapoints: Vec::with_capacity(datapoints), left_out: BTreeMap::new() }
+        Self { timestamp_ms: 0, datapoints: Vec::with_capacity(datapoints), left_out: AllLeftOut::new() }
     }
 
     /// A value of the host as a whole.
@@ -62,7 +63,7 @@ impl Points {
     }
 
     /// Notes an instance that cannot be read.
-    pub(super) fn leave_out(&mut self, what: String, reason: String) {
-        self.left_out.insert(what, reason);
+    pub(super) fn leave_out(&mut self, what: String, left_out: LeftOut) {
+        self.left_out.insert(what, left_out);
     }
 }

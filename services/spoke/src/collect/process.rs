@@ -6,8 +6,15 @@ use super::{Context, Points};
 use crate::host::HostError;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let mut count = 0_u64;
-    context.files.list_proc(|name| count += u64::from(is_number(name)))?;
+    let (mut count, mut first) = (0_u64, false);
+    context.files.list_proc(|name| {
+        count += u64::from(is_number(name));
+        first |= name == b"1";
+    })?;
+    // Where the first process is hidden, those of other users are, and the count is of our own.
+    if !first && context.files.hides_processes() {
+        return Err(HostError::Hidepid { path: context.files.host().proc.clone() });
+    }
     points.host("process_count", DataType::Gauge, count);
     Ok(())
 }

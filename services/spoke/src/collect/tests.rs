@@ -41,7 +41,7 @@ fn needs(file: &str) -> &'static [&'static str] {
 fn a_host_in_good_order_sends_everything() {
     let host = MadeUpHost::new();
     let round = collect(&host);
-    assert_eq!(round.left_out, BTreeMap::new());
+    assert_eq!(round.left_out, AllLeftOut::new());
     // 5 new ones, 20 of cpu times, 4 of cpu events, 11 of memory, 6 of swap, 4 a partition, 9 a disk, 8 an
     // interface.
     assert_eq!(round.datapoints.len(), 5 + 20 + 4 + 11 + 6 + 2 * 4 + 9 + 2 * 8);
