@@ -99,7 +99,7 @@ def test_notes_say_what_to_do_next():
         label: set(FEATURES) - {"hub-only", "receive"},
         "helm test pattoo": set(FEATURES) - {"spoke-only"},
         "WARNING: the hub knows no pattoo server": set(FEATURES) - {"upstream", "monitoring", "ipv6", "spoke-only"},
-        'WARNING: hub.discovery is "name"': set(FEATURES) - {"discovery", "hub-only", "receive", "spoke-only"},
+        'WARNING: hub.discovery is "name"': {"discovery"},
         "WARNING: hub.persistence is off": {"emptydir"},
         "The hub delivers to pattoo.example.com, port 20202.": {"upstream"},
     }

@@ -18,7 +18,7 @@ use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::net::UdpSocket;
 
 /// A name that has no address, or an address without a name.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ResolveError {
     /// `/etc/resolv.conf` cannot be understood, and no file has the name.
     #[error("{name}: failed to resolve: /etc/resolv.conf: {reason}")]
@@ -49,6 +49,34 @@ pub struct Resolver {
 struct Servers {
     resolver: TokioResolver,
     addresses: Vec<IpAddr>,
+    /// What is put behind a name that is not whole, in this order.
+    search: Vec<Name>,
+    /// A name with so many dots is tried as it stands first.
+    dots: usize,
+}
+
+/// All addresses of a name: of each family those that there are, which may be none, or why they cannot be told.
+#[derive(Debug)]
+pub struct Every {
+    /// The A records.
+    pub v4: Result<Vec<IpAddr>, ResolveError>,
+    /// The AAAA records.
+    pub v6: Result<Vec<IpAddr>, ResolveError>,
+}
+
+impl Every {
+    /// These addresses and no others.
+    pub fn of(addresses: Vec<IpAddr>) -> Self {
+        let (v4, v6) = addresses.into_iter().partition(IpAddr::is_ipv4);
+        Self { v4: Ok(v4), v6: Ok(v6) }
+    }
+
+    /// Whether there is an address of either family.
+    fn any(&self) -> bool {
+        let any =
+            |family: &Result<Vec<IpAddr>, ResolveError>| family.as_ref().is_ok_and(|all| !all.is_empty());
+        any(&self.v4) || any(&self.v6)
+    }
 }
 
 impl fmt::Debug for Resolver {
@@ -72,6 +100,8 @@ impl Resolver {
             parse_resolv_conf(text.as_bytes()).or_else(|_| parse_resolv_conf((text + OWN_SERVER).as_bytes()));
         let servers = parsed.and_then(|(config, options)| {
             let addresses = config.name_servers.iter().map(|server| server.ip).collect();
+            let search = config.domain.iter().chain(&config.search).cloned().collect();
+            let dots = options.ndots;
             let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
             *builder.options_mut() = options;
             let options = builder.options_mut();
@@ -80,7 +110,7 @@ impl Resolver {
             options.cache_size = 0;
             options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
             options.use_hosts_file = ResolveHosts::Always;
-            Ok(Servers { resolver: builder.build()?, addresses })
+            Ok(Servers { resolver: builder.build()?, addresses, search, dots })
         });
         Self { servers: servers.map_err(|error| error.to_string()), limit }
     }
@@ -101,6 +131,38 @@ impl Resolver {
         let asked = Name::from_str_relaxed(name).map_err(|error| no_answer(name, &error))?;
         let found = servers.resolver.lookup_ip(asked).await.map_err(|error| no_answer(name, &error))?;
         Ok(found.iter().collect())
+    }
+
+    /// Every address of a name. That there is none is told apart from a question that failed, and the two families
+    /// from each other: who keeps what he knows where asking fails must not take silence for an answer.
+    pub async fn every(&self, name: &str) -> Every {
+        let whole = |name: &str| Name::from_str_relaxed(name).map_err(|error| error.to_string());
+        let (servers, asked) = match (self.servers(name), whole(name)) {
+            (Ok(servers), Ok(asked)) => (servers, asked),
+            (Err(error), _) => return Every { v4: Err(error.clone()), v6: Err(error) },
+            (_, Err(reason)) => {
+                let error = ResolveError::NoAnswer { name: name.to_owned(), reason };
+                return Every { v4: Err(error.clone()), v6: Err(error) };
+            }
+        };
+        let (mut all, mut answered) = (Every::of(Vec::new()), false);
+        for candidate in servers.candidates(&asked) {
+            let (v4, v6) = tokio::join!(
+                servers.records(name, &candidate, RecordType::A),
+                servers.records(name, &candidate, RecordType::AAAA)
+            );
+            let found = Every { v4, v6 };
+            if found.any() {
+                return found;
+            }
+            // As the C library: the next name may still be known. But then "there is none" is not the whole truth. Only
+            // that somebody will not ask the root for a single label says nothing, where a domain has answered.
+            if candidate.num_labels() > 1 || !answered {
+                all = Every { v4: all.v4.and(found.v4), v6: all.v6.and(found.v6) };
+            }
+            answered = true;
+        }
+        all
     }
 
     /// The first name of an address.
@@ -152,6 +214,34 @@ impl Resolver {
         self.servers
             .as_ref()
             .map_err(|reason| ResolveError::NoServer { name: name.to_owned(), reason: reason.clone() })
+    }
+}
+
+impl Servers {
+    /// The names that are asked for one after the other.
+    fn candidates(&self, name: &Name) -> Vec<Name> {
+        let mut itself = name.clone();
+        itself.set_fqdn(true);
+        if name.is_fqdn() {
+            return vec![itself];
+        }
+        let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
+        let mut all: Vec<Name> = if usize::from(name.num_labels()) > self.dots {
+            std::iter::once(itself).chain(searched).collect()
+        } else {
+            searched.chain([itself]).collect()
+        };
+        all.dedup();
+        all
+    }
+
+    /// The addresses of one family; none where the server says that there are none.
+    async fn records(&self, name: &str, asked: &Name, kind: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
+        match self.resolver.lookup(asked.clone(), kind).await {
+            Ok(found) => Ok(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect()),
+            Err(error) if error.is_no_records_found() => Ok(Vec::new()),
+            Err(error) => Err(no_answer(name, &error)),
+        }
     }
 }
 

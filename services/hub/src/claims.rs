@@ -9,10 +9,14 @@
 //! `claims 1`, then in each line an agent id, a space and its target; replaced atomically, at most every ten
 //! seconds and at the end. What cannot be read of it is as if it had never been held.
 //!
+//! Targets come and go: one that leaves holds nothing from then on, so a host that comes back under another address is
+//! taken from there at once. What the file says of targets that are not known yet (the addresses of a name that was
+//! not looked up) is kept until every name was.
+//!
 //! A target holds one agent id at most, so all of this is bounded by the targets. Posts that are received are
 //! not judged here: a sender is nobody in particular until it can prove who it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
@@ -35,17 +39,20 @@ const HEAD: &str = "claims 1";
 /// How long a written file is good enough.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What a target's post is; targets are numbers here.
+/// A target's number, which no other target has after it.
+pub(crate) type Slot = usize;
+
+/// What a target's post is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
     /// The target's own.
     Own,
     /// The target's own from now on; before, it was this target's, which is not alive.
-    Passed(usize),
+    Passed(Slot),
     /// Another target's.
     Contested {
         /// The target that holds it.
-        first: usize,
+        first: Slot,
         /// Whether that was not told of these two yet.
         news: bool,
     },
@@ -58,8 +65,6 @@ pub(crate) struct Claims(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    targets: Vec<Target>,
-    rule: IdentityRule,
     state: Mutex<State>,
     changed: Notify,
     metrics: Metrics,
@@ -68,48 +73,67 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    holders: HashMap<Arc<str>, usize>,
-    targets: Vec<Standing>,
+    holders: HashMap<Arc<str>, Slot>,
+    targets: BTreeMap<Slot, Standing>,
+    next: Slot,
     /// How many of the targets are contested: counted here, since it is looked at with every poll.
     contested: usize,
+    /// What the file says of targets that have not entered yet, by target.
+    kept: BTreeMap<String, Arc<str>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Standing {
+    target: Target,
     alive: bool,
     holds: Option<Arc<str>>,
     /// Its last post is another target's.
     contested: bool,
     /// With which target, over which agent id, it was last told to be in conflict.
-    told: Option<(usize, Arc<str>)>,
+    told: Option<(Slot, Arc<str>)>,
 }
 
 impl Claims {
-    /// What an earlier run left, as far as it is about the targets of now.
+    /// What an earlier run left; it counts as soon as its target enters.
     pub(crate) fn open(settings: &Settings, metrics: Metrics, health: Health) -> Self {
-        let (path, targets) = (settings.claims_file(), settings.targets.clone());
-        let mut state = State::new(targets.len());
+        let path = settings.claims_file();
+        let mut state = State::default();
         match std::fs::read_to_string(&path) {
-            Ok(text) => state.read(&text, &targets),
+            Ok(text) => state.read(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(path = %path.display(), %error,
                 "failed to read which target gave which spoke; it is learnt anew"),
         }
-        Self(Arc::new(Inner {
-            path,
-            targets,
-            rule: settings.identity_rule,
-            state: Mutex::new(state),
-            changed: Notify::new(),
-            metrics,
-            health,
-        }))
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        Self(Arc::new(Inner { path, state, changed, metrics, health }))
+    }
+
+    /// A target is one from now on.
+    pub(crate) fn enter(&self, target: &Target) -> Slot {
+        self.state().enter(target)
+    }
+
+    /// A target is none any more. What it held is free.
+    pub(crate) fn leave(&self, target: Slot) {
+        let mut state = self.state();
+        let before = state.contested;
+        if state.leave(target) {
+            self.0.changed.notify_one();
+        }
+        self.show(before, &state);
+    }
+
+    /// All targets have entered that an earlier run may have left something about.
+    pub(crate) fn all_entered(&self) {
+        if !std::mem::take(&mut self.state().kept).is_empty() {
+            self.0.changed.notify_one();
+        }
     }
 
     /// A target gave a post of this agent. Returns the target that the agent's posts are taken from, where that
     /// is another one.
-    pub(crate) fn gave(&self, target: usize, agent_id: &str) -> Option<Target> {
-        let claim = {
+    pub(crate) fn gave(&self, target: Slot, agent_id: &str, rule: IdentityRule) -> Option<Target> {
+        let (claim, ours, other) = {
             let mut state = self.state();
             let before = state.contested;
             let (claim, changed) = state.gave(target, agent_id);
@@ -117,28 +141,28 @@ impl Claims {
             if changed {
                 self.0.changed.notify_one();
             }
-            claim
+            let (Claim::Passed(other) | Claim::Contested { first: other, .. }) = claim else { return None };
+            let named = |slot| state.targets.get(&slot).map(|standing| standing.target.clone());
+            (claim, named(target), named(other)?)
         };
-        let ours = self.0.targets.get(target)?;
-        let (Claim::Passed(other) | Claim::Contested { first: other, .. }) = claim else { return None };
-        let other = self.0.targets.get(other)?;
+        let ours = ours.map_or_else(|| "a target that has left".to_owned(), |ours| ours.to_string());
         let Claim::Contested { news, .. } = claim else {
             tracing::info!(%agent_id, from = %other, to = %ours, "the spoke is taken from another target now");
             return None;
         };
         self.0.metrics.posts_contested.inc();
         if news {
-            let what = match self.0.rule {
+            let what = match rule {
                 IdentityRule::Pin => "of the second's posts only the newest is kept, in quarantine",
                 IdentityRule::Warn => "the posts of both go up",
             };
             tracing::warn!(first = %other, second = %ours, %agent_id, "two targets, one spoke: {what}");
         }
-        Some(other.clone())
+        Some(other)
     }
 
     /// A target missed a poll.
-    pub(crate) fn missed(&self, target: usize) {
+    pub(crate) fn missed(&self, target: Slot) {
         let mut state = self.state();
         let before = state.contested;
         state.missed(target);
@@ -166,7 +190,7 @@ impl Claims {
     }
 
     fn write(&self) {
-        let text = self.state().written(&self.0.targets);
+        let text = self.state().written();
         if let Err(error) = file::write_atomic(&self.0.path, text.as_bytes()) {
             tracing::warn!(path = %self.0.path.display(), %error, "failed to keep which target gave which spoke");
         }
@@ -190,25 +214,47 @@ impl Claims {
 }
 
 impl State {
-    fn new(targets: usize) -> Self {
-        Self { holders: HashMap::new(), targets: vec![Standing::default(); targets], contested: 0 }
+    fn enter(&mut self, target: &Target) -> Slot {
+        let slot = self.next;
+        self.next += 1;
+        let (target, kept) = (target.clone(), self.kept.remove(&target.to_string()));
+        let standing = Standing { target, alive: false, holds: None, contested: false, told: None };
+        self.targets.insert(slot, standing);
+        if let Some(agent_id) = kept.filter(|agent_id| !self.holders.contains_key(agent_id)) {
+            self.hold(slot, agent_id);
+            if let Some(standing) = self.targets.get_mut(&slot) {
+                standing.alive = true;
+            }
+        }
+        slot
     }
 
-    fn missed(&mut self, target: usize) {
-        if let Some(standing) = self.targets.get_mut(target) {
+    /// Returns whether what is held has changed.
+    fn leave(&mut self, target: Slot) -> bool {
+        let Some(standing) = self.targets.remove(&target) else { return false };
+        self.contested -= usize::from(standing.contested);
+        standing.holds.is_some_and(|held| self.holders.remove(&held).is_some())
+    }
+
+    fn missed(&mut self, target: Slot) {
+        if let Some(standing) = self.targets.get_mut(&target) {
             standing.alive = false;
             self.contested -= usize::from(std::mem::take(&mut standing.contested));
         }
     }
 
-    /// Returns what the post is, and whether what is held has changed.
-    fn gave(&mut self, target: usize, agent_id: &str) -> (Claim, bool) {
+    /// Returns what the post is, and whether what is held has changed. A target that has left holds nothing.
+    fn gave(&mut self, target: Slot, agent_id: &str) -> (Claim, bool) {
         let first = self.holders.get(agent_id).copied();
-        let (alive, told_of_us) = match first.and_then(|first| self.targets.get(first)) {
+        let (alive, told_of_us) = match first.and_then(|first| self.targets.get(&first)) {
             Some(first) => (first.alive, is_told(first, target, agent_id)),
             None => (false, false),
         };
-        let Some(standing) = self.targets.get_mut(target) else { return (Claim::Own, false) };
+        let Some(standing) = self.targets.get_mut(&target) else {
+            let claim =
+                first.filter(|_| alive).map_or(Claim::Own, |first| Claim::Contested { first, news: false });
+            return (claim, false);
+        };
         standing.alive = true;
         self.contested -= usize::from(std::mem::take(&mut standing.contested));
         if standing.told.as_ref().is_some_and(|(_, id)| **id != *agent_id) {
@@ -238,17 +284,17 @@ impl State {
         (claim, true)
     }
 
-    fn hold(&mut self, target: usize, agent_id: Arc<str>) {
+    fn hold(&mut self, target: Slot, agent_id: Arc<str>) {
         let before = self.holders.insert(agent_id.clone(), target);
-        if let Some(before) = before.and_then(|before| self.targets.get_mut(before)) {
+        if let Some(before) = before.and_then(|before| self.targets.get_mut(&before)) {
             before.holds = None;
         }
-        if let Some(standing) = self.targets.get_mut(target) {
+        if let Some(standing) = self.targets.get_mut(&target) {
             standing.holds = Some(agent_id);
         }
     }
 
-    fn read(&mut self, text: &str, targets: &[Target]) {
+    fn read(&mut self, text: &str) {
         let mut lines = text.lines();
         if lines.next() != Some(HEAD) {
             tracing::warn!(
@@ -256,33 +302,31 @@ impl State {
             );
             return;
         }
-        let places: HashMap<String, usize> = targets.iter().map(Target::to_string).zip(0..).collect();
-        for (agent_id, name) in lines.filter_map(|line| line.split_once(' ')) {
-            // A target that is none any more has left.
-            let Some(&target) = places.get(name) else { continue };
-            let free = self.targets.get(target).is_some_and(|standing| standing.holds.is_none());
-            if free && is_agent_id(agent_id) && !self.holders.contains_key(agent_id) {
-                self.hold(target, agent_id.into());
-                if let Some(standing) = self.targets.get_mut(target) {
-                    standing.alive = true;
-                }
+        for (agent_id, target) in lines.filter_map(|line| line.split_once(' ')) {
+            if is_agent_id(agent_id) {
+                self.kept.entry(target.to_owned()).or_insert_with(|| agent_id.into());
             }
         }
     }
 
-    fn written(&self, targets: &[Target]) -> String {
+    fn written(&self) -> String {
         let mut text = format!("{HEAD}\n");
-        for (standing, target) in self.targets.iter().zip(targets) {
-            if let Some(agent_id) = &standing.holds {
-                // Writing to a text cannot fail.
-                let _ = writeln!(text, "{agent_id} {target}");
-            }
+        let holders = self.targets.values().filter_map(|standing| {
+            let agent_id = standing.holds.as_ref()?;
+            Some((agent_id, standing.target.to_string()))
+        });
+        for (agent_id, target) in holders {
+            // Writing to a text cannot fail.
+            let _ = writeln!(text, "{agent_id} {target}");
+        }
+        for (target, agent_id) in &self.kept {
+            let _ = writeln!(text, "{agent_id} {target}");
         }
         text
     }
 }
 
-fn is_told(standing: &Standing, of: usize, agent_id: &str) -> bool {
+fn is_told(standing: &Standing, of: Slot, agent_id: &str) -> bool {
     standing.told.as_ref().is_some_and(|(other, id)| *other == of && **id == *agent_id)
 }
 
@@ -291,17 +335,33 @@ mod tests {
     use super::*;
     use crate::target::Host;
 
-    fn contested(first: usize, news: bool) -> (Claim, bool) {
+    /// So many targets, none of which has given anything.
+    fn state(targets: usize) -> State {
+        let hosts: Vec<String> = (0..targets).map(|number| format!("t{number}")).collect();
+        with(&targets_of(&hosts.iter().map(String::as_str).collect::<Vec<_>>()), "claims 1\n")
+    }
+
+    /// These targets after what the file says was read.
+    fn with(targets: &[Target], text: &str) -> State {
+        let mut state = State::default();
+        state.read(text);
+        for target in targets {
+            state.enter(target);
+        }
+        state
+    }
+
+    fn contested(first: Slot, news: bool) -> (Claim, bool) {
         (Claim::Contested { first, news }, false)
     }
 
-    fn targets(hosts: &[&str]) -> Vec<Target> {
+    fn targets_of(hosts: &[&str]) -> Vec<Target> {
         hosts.iter().map(|host| Target { host: Host::parse(host).unwrap(), port: 5000 }).collect()
     }
 
     #[test]
     fn the_first_holds_a_spoke_until_it_misses_a_poll() {
-        let mut state = State::new(3);
+        let mut state = state(3);
         assert_eq!(state.gave(1, "a"), (Claim::Own, true));
         assert_eq!(state.gave(1, "a"), (Claim::Own, false));
         assert_eq!(state.gave(0, "a"), contested(1, true));
@@ -318,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_holder_that_comes_back_before_anyone_else_holds_it_still() {
-        let mut state = State::new(2);
+        let mut state = state(2);
         state.gave(0, "a");
         state.missed(0);
         assert_eq!(state.gave(0, "a"), (Claim::Own, false));
@@ -327,7 +387,7 @@ mod tests {
 
     #[test]
     fn two_hosts_that_change_their_addresses_are_both_taken_again() {
-        let mut state = State::new(2);
+        let mut state = state(2);
         state.gave(0, "a");
         state.gave(1, "b");
         assert_eq!(state.gave(0, "b"), (Claim::Contested { first: 1, news: true }, true));
@@ -338,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_conflict_that_was_over_is_told_again() {
-        let mut state = State::new(2);
+        let mut state = state(2);
         state.gave(0, "a");
         assert_eq!(state.gave(1, "a"), contested(0, true));
         assert_eq!(state.gave(1, "b"), (Claim::Own, true));
@@ -347,35 +407,65 @@ mod tests {
 
     #[test]
     fn what_is_held_outlives_a_restart_and_what_is_no_target_any_more_does_not() {
-        let targets = targets(&["x", "y", "::1"]);
-        let mut state = State::new(3);
+        let targets = targets_of(&["x", "y", "::1"]);
+        let mut state = with(&targets, HEAD);
         state.gave(2, "a");
         state.gave(1, "b");
-        let text = state.written(&targets);
+        let text = state.written();
         assert_eq!(text, "claims 1\nb y:5000\na [::1]:5000\n");
 
-        let mut again = State::new(3);
-        again.read(&text, &targets);
+        let mut again = with(&targets, &text);
         assert_eq!(again.gave(0, "a"), contested(2, true), "before the holder's first poll, too");
         again.missed(2);
         assert_eq!(again.gave(0, "a"), (Claim::Passed(2), true));
 
-        let mut without = State::new(2);
-        without.read(&text, &targets[..2]);
+        let mut without = with(&targets[..2], &text);
         assert_eq!(without.gave(0, "a"), (Claim::Own, true));
         assert_eq!(without.gave(0, "b"), (Claim::Contested { first: 1, news: true }, true));
     }
 
     #[test]
     fn a_damaged_file_says_nothing() {
-        let targets = targets(&["x", "y"]);
+        let targets = targets_of(&["x", "y"]);
         for text in ["", "claims 2\na x:5000\n", "\0", "claims 1\na\n../a x:5000\n\na  x:5000\na x:1\n"] {
-            let mut state = State::new(2);
-            state.read(text, &targets);
+            let state = with(&targets, text);
             assert!(state.holders.is_empty(), "{text:?}");
         }
-        let mut state = State::new(2);
-        state.read("claims 1\na x:5000\nb x:5000\na y:5000\n", &targets);
-        assert_eq!(state.written(&targets), "claims 1\na x:5000\n");
+        let state = with(&targets, "claims 1\na x:5000\nb x:5000\na y:5000\n");
+        assert_eq!(state.written(), "claims 1\na x:5000\n");
+    }
+
+    #[test]
+    fn what_leaves_holds_nothing_and_comes_back_as_another() {
+        let mut state = state(2);
+        state.gave(0, "a");
+        assert_eq!(state.gave(1, "a"), contested(0, true));
+        assert!(state.leave(0));
+        assert_eq!(state.gave(1, "a"), (Claim::Own, true), "nobody holds it");
+        // A post that was under way when its target left: another target's, or nobody's.
+        assert_eq!(state.gave(0, "a"), contested(1, false));
+        assert_eq!(state.gave(0, "b"), (Claim::Own, false));
+        let back = state.enter(&targets_of(&["t0"])[0]);
+        assert_eq!(state.gave(back, "a"), contested(1, true), "told again: it is a new conflict");
+        assert!(!state.leave(back));
+        assert_eq!(state.contested, 0);
+        assert_eq!(state.written(), "claims 1\na t1:5000\n");
+    }
+
+    #[test]
+    fn what_was_kept_waits_for_its_target() {
+        let targets = targets_of(&["x", "10.0.0.1", "10.0.0.2"]);
+        let text = "claims 1\na 10.0.0.1:5000\nb 10.0.0.9:5000\n";
+        let mut state = with(&targets[..1], text);
+        assert_eq!(
+            state.written(),
+            text,
+            "not lost where the hub is restarted before the name was looked up"
+        );
+        let late = state.enter(&targets[1]);
+        let other = state.enter(&targets[2]);
+        assert_eq!(state.gave(other, "a"), contested(late, true), "before the holder's first poll, too");
+        state.kept.clear();
+        assert_eq!(state.written(), "claims 1\na 10.0.0.1:5000\n");
     }
 }

@@ -16,7 +16,7 @@ use crate::http::{Served, routes};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::pages::Overview;
-use crate::poll::Poller;
+use crate::poller::Poller;
 use crate::quarantine::Quarantine;
 use crate::queue::{Listener, Queue};
 use crate::receive::Receiver;
@@ -43,6 +43,8 @@ pub struct Work {
     /// What must end in order: a body in hand is kept first.
     parts: Vec<JoinHandle<()>>,
     store: Store,
+    /// What is in force; those who follow it hold the other end.
+    _in_force: watch::Sender<Arc<Settings>>,
     limit: Duration,
 }
 
@@ -76,17 +78,15 @@ impl Hub {
         let (clock, health) = (Clock::of_this_program(), Health::starting());
         let intake = Intake::new(store.clone(), quarantine.clone(), metrics.clone());
         let receiver = settings.receive.then(|| Receiver::new(intake.clone(), settings.max_post_bytes));
-        let poller = Poller::new(&settings, intake.clone(), metrics.clone(), clock, health.clone());
+        let (change, in_force) = watch::channel(Arc::new(settings.clone()));
+        let poller = Poller::new(in_force, intake.clone(), metrics.clone(), clock, health.clone());
         let targets = poller.targets();
         // Before the first poll, so that in each lane the original's posts come first.
         let left_behind = settings.pattoo.cache_directory.join(&agent_id);
         let (own_id, polling) = (agent_id.clone(), stop.clone());
         let mut parts = vec![tokio::spawn(async move {
             take_over(left_behind, &own_id, &intake, &polling).await;
-            for part in poller.start(&polling) {
-                // A poll that died has told why.
-                let _ = part.await;
-            }
+            poller.run(polling).await;
         })];
         let queue =
             Queue { store: store.clone(), quarantine: quarantine.clone(), spool: settings.spool_folder() };
@@ -111,7 +111,7 @@ impl Hub {
         let limits = Limits { drain: limit / 2, ..Limits::default() };
         parts.push(tokio::spawn(serve(listener, routes(served), limits, stop)));
         health.ready();
-        Ok(Work { health, stop: sender, parts, store, limit })
+        Ok(Work { health, stop: sender, parts, store, _in_force: change, limit })
     }
 }
 

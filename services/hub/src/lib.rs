@@ -1,6 +1,6 @@
 //! `pattoo_agent_os_hubd`: asks the spokes, keeps what they say, carries it to the pattoo server.
 //!
-//! Polling ([`poll`]) and receiving ([`receive`]) judge each body ([`check`]) and put it into the store
+//! Polling ([`poller`]) and receiving ([`receive`]) judge each body ([`check`]) and put it into the store
 //! ([`store`]); delivering ([`deliver`]) takes it out. They meet nowhere else.
 
 pub mod check;
@@ -11,10 +11,12 @@ pub mod files;
 pub mod http;
 pub mod hub;
 pub mod intake;
+mod lookup;
 pub mod metrics;
 pub mod once;
 mod pages;
 pub mod poll;
+pub mod poller;
 pub mod quarantine;
 pub mod queue;
 mod rarely;
@@ -24,6 +26,7 @@ pub mod settings;
 pub mod store;
 mod takeover;
 pub mod target;
+mod targets;
 
 use agent::{Program, config::keys};
 

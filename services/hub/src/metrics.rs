@@ -11,6 +11,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 use crate::PROGRAM;
 use crate::check::Post;
 use crate::deliver::Failure as DeliveryFailure;
+use crate::lookup::Said;
 use crate::poll::Failure as PollFailure;
 use crate::quarantine::Why;
 
@@ -81,8 +82,10 @@ pub struct Metrics {
     pub clock_suspect: IntGauge,
     /// How long polls take.
     pub poll_duration: Histogram,
-    /// Targets of the configuration.
+    /// Targets that are polled.
     pub targets: IntGauge,
+    /// Addresses of names beyond `max_addresses`.
+    pub addresses_left_out: IntGauge,
     /// Targets whose last poll succeeded.
     pub targets_up: IntGauge,
     /// Targets whose last post was of a spoke that is taken from another target.
@@ -95,6 +98,7 @@ pub struct Metrics {
     delivery_failures: IntCounterVec,
     canaries: IntCounterVec,
     polls: IntCounterVec,
+    lookups: IntCounterVec,
 }
 
 impl Metrics {
@@ -160,7 +164,17 @@ impl Metrics {
             upstream_up: IntGauge::new("upstream_up", "0 while the server is down, else 1.")?,
             polls_missed: counter("polls_missed_total", "Polls left out: the one before was still running.")?,
             poll_duration,
-            targets: gauge("targets", "Targets of the configuration.")?,
+            targets: gauge("targets", "Targets that are polled.")?,
+            addresses_left_out: gauge(
+                "addresses_left_out",
+                "Addresses of names beyond max_addresses; they are not polled.",
+            )?,
+            lookups: counters(
+                "lookups_total",
+                "Lookups of names of which every address is a target.",
+                "result",
+                &Said::LABELS,
+            )?,
             targets_up: gauge("targets_up", "Targets whose last poll succeeded.")?,
             targets_contested: gauge(
                 "targets_contested",
@@ -265,6 +279,11 @@ impl Metrics {
     /// The canary was sent.
     pub fn canary(&self, result: Canaries) {
         self.canaries.with_label_values(&[result.label()]).inc();
+    }
+
+    /// A name was looked up.
+    pub(crate) fn looked_up(&self, said: &Said) {
+        self.lookups.with_label_values(&[said.label()]).inc();
     }
 
     /// A poll ended.

@@ -1,20 +1,24 @@
 //! `--once`: one poll of each target, a line for each, nothing kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use agent::resolve::Every;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::check::check;
 use crate::poll::{Asker, Failure};
+use crate::resolve;
 use crate::settings::{IdentityRule, Settings};
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// Polls at the same time.
 const SIDE_BY_SIDE: usize = 64;
 
-/// Polls every target once and prints how it went, in the order of the configuration.
+/// Polls every target once and prints how it went, in the order of the configuration; of a name that stands for all of
+/// its addresses, each.
 ///
 /// # Errors
 /// Not every target gave a post that would be taken.
@@ -22,7 +26,8 @@ const SIDE_BY_SIDE: usize = 64;
 pub async fn once(settings: &Settings) -> anyhow::Result<()> {
     let asker = Asker::new(settings);
     let places = Arc::new(Semaphore::new(SIDE_BY_SIDE));
-    let polls = settings.targets.iter().cloned().map(|target| {
+    let (targets, mut failed) = targets(settings).await;
+    let polls = targets.iter().cloned().map(|target| {
         let (asker, places) = (asker.clone(), places.clone());
         tokio::spawn(async move {
             let _place = places.acquire_owned().await;
@@ -30,9 +35,9 @@ pub async fn once(settings: &Settings) -> anyhow::Result<()> {
         })
     });
     let polls = polls.collect::<Vec<_>>();
-    let mut failed = 0_usize;
+    let all = targets.len() + failed;
     let mut given = HashMap::<String, &Target>::new();
-    for (poll, target) in polls.into_iter().zip(&settings.targets) {
+    for (poll, target) in polls.into_iter().zip(&targets) {
         match poll.await? {
             Ok((agent_id, line)) => {
                 println!("{line}");
@@ -49,9 +54,34 @@ pub async fn once(settings: &Settings) -> anyhow::Result<()> {
             }
         }
     }
-    let all = settings.targets.len();
     anyhow::ensure!(failed == 0, "{failed} of {all} targets gave no post that is taken");
     Ok(())
+}
+
+/// What is to be polled, and how many names have told no address; a line for each of these.
+#[allow(clippy::print_stdout, reason = "the lines are what was asked for")]
+async fn targets(settings: &Settings) -> (Vec<Target>, usize) {
+    let (mut targets, mut failed) = (Vec::new(), 0);
+    let mut listed = HashSet::new();
+    let mut add = |target: Target| listed.insert(target.clone()).then(|| targets.push(target));
+    for device in &settings.devices {
+        let Some(name) = device.name() else {
+            add(device.target.clone());
+            continue;
+        };
+        let Every { v4, v6 } = resolve::every(name).await;
+        let reason = v4.as_ref().err().or(v6.as_ref().err()).map(ToString::to_string);
+        let found: Vec<IpAddr> = [v4, v6].into_iter().filter_map(Result::ok).flatten().collect();
+        if found.is_empty() || reason.is_some() {
+            failed += 1;
+            let reason = reason.unwrap_or_else(|| "it has no address".to_owned());
+            println!("{} failed dns: {reason}", device.target);
+        }
+        for address in found.into_iter().take(settings.max_addresses) {
+            add(Target { host: Host::Address(address), port: device.target.port });
+        }
+    }
+    (targets, failed)
 }
 
 /// Polls a target; the agent id and the line about it.

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use crate::deliver::{Upstream, Watched};
-use crate::poll::{State, Targets};
+use crate::lookup::Said;
+use crate::poll::State;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::targets::{Row, Targets};
 
 /// What the page tells.
 #[derive(Debug)]
@@ -22,16 +24,20 @@ impl Overview {
     pub(crate) fn page(&self) -> String {
         let mut rows = String::new();
         let (mut all, mut up) = (0_usize, 0_usize);
-        for (target, state) in self.targets.states() {
-            all += 1;
-            up += usize::from(state.is_up());
+        for row in self.targets.rows() {
+            let (what, how) = match row {
+                Row::Target(target, state) => {
+                    all += 1;
+                    up += usize::from(state.is_up());
+                    (target, in_words(&state))
+                }
+                Row::Name { name, addresses, left_out, said } => {
+                    (name, of_a_name(addresses, left_out, &said))
+                }
+            };
             // Writing to a text cannot fail.
-            let _ = writeln!(
-                rows,
-                "<tr><td>{}</td><td>{}</td></tr>",
-                escape(&target.to_string()),
-                escape(&in_words(&state))
-            );
+            let _ =
+                writeln!(rows, "<tr><td>{}</td><td>{}</td></tr>", escape(&what.to_string()), escape(&how));
         }
         let (posts, bytes) = self.store.waiting();
         let mut page = format!(
@@ -45,7 +51,7 @@ impl Overview {
             receives = if self.settings.receive { "receives" } else { "does not receive" },
             upstream = escape(&self.upstream_in_words()),
         );
-        if all > 0 {
+        if !rows.is_empty() {
             let _ = write!(page, "<table>\n<tr><th>Target</th><th>Last poll</th></tr>\n{rows}</table>\n");
         }
         let _ = write!(
@@ -84,6 +90,22 @@ fn in_words(state: &State) -> String {
         }
         State::Failing(failure) => format!("failing: {failure}"),
     }
+}
+
+fn of_a_name(addresses: usize, left_out: usize, said: &Said) -> String {
+    let mut text = match said {
+        Said::Nothing => "not looked up yet".to_owned(),
+        Said::Found => format!("a name with {addresses} addresses, each polled"),
+        Said::Empty => "a name without an address".to_owned(),
+        Said::Failed(reason) => {
+            format!("failing to look the name up ({reason}); {addresses} addresses are known and polled")
+        }
+    };
+    if left_out > 0 {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "; {left_out} more are beyond max_addresses and are not polled");
+    }
+    text
 }
 
 fn escape(text: &str) -> String {

@@ -4,12 +4,12 @@
 //! address, and a network that changes has other servers. Where the files are missing, as in an empty image,
 //! literal addresses and `localhost` still work.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agent::resolve::{self, Hosts};
+use agent::resolve::{self, Every, Hosts};
 use hyper_util::client::legacy::connect::dns;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tower_service::Service;
@@ -81,6 +81,28 @@ pub async fn lookup(name: &str) -> Result<Vec<IpAddr>, ResolveError> {
     }
     found.sort_by_key(IpAddr::is_ipv6); // stable: the order within a family stays
     Ok(found)
+}
+
+/// How long all addresses of a name may take: a list of many comes over TCP, after it did not fit into a datagram.
+const EVERY_LIMIT: Duration = Duration::from_secs(5);
+
+/// Every address of a host: of the file, where that names it, else of DNS.
+pub async fn every(name: &str) -> Every {
+    let found = Hosts::system().addresses(name);
+    if !found.is_empty() {
+        return Every::of(found);
+    }
+    if name.eq_ignore_ascii_case("localhost") {
+        return Every::of(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    let resolver = resolve::Resolver::system(SERVER_LIMIT);
+    tokio::time::timeout(EVERY_LIMIT, resolver.every(name)).await.unwrap_or_else(|_| {
+        let late = resolve::ResolveError::NoAnswer {
+            name: name.to_owned(),
+            reason: format!("no answer within {} s", EVERY_LIMIT.as_secs()),
+        };
+        Every { v4: Err(late.clone()), v6: Err(late) }
+    })
 }
 
 #[cfg(test)]

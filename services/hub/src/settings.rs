@@ -1,25 +1,29 @@
 //! What the hub is told by configuration: its own section, and where the pattoo server is.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::config::keys::{Key, Kind, Section};
 use agent::config::{ConfigError, Configuration, Pattoo};
 use agent::identity::{self, Sources};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::PROGRAM;
 use crate::store::Bounds;
-use crate::target::{Host, Target};
+use crate::target::{Device, Host, Resolve, Target};
 
 /// The hub's own section.
 pub const OWN: Section = Section {
     name: "pattoo_agent_os_hubd",
     strict: true,
     keys: &[
-        Key::new("ip_devices", Kind::List, "what is polled: items of `ip_address` (address or host name) and `ip_bind_port` (none; needed unless `receive`)").or("ip_targets"),
+        Key::new("ip_devices", Kind::List, "what is polled: items of `ip_address` (address or host name), `ip_bind_port` and, where every address of the name is a host of its own, `resolve: all` (none; needed unless `receive`)").or("ip_targets"),
+        Key::new("max_addresses", Kind::Integer, "addresses of one name with `resolve: all` that are polled; the others are left out and counted (`5000`)"),
         Key::new("polling_interval", Kind::Integer, "seconds between two polls of a target; 0 means 300 (`300`)"),
         Key::new("poll_timeout", Kind::Integer, "seconds for a whole poll, at most the interval (`10`, or the interval where that is shorter)"),
         Key::new("ip_listen_address", Kind::Text, "address of pages, health, metrics and receiving (`127.0.0.1`; in the image `0.0.0.0`)"),
@@ -69,11 +73,16 @@ const MIB: u64 = 1 << 20;
 /// Posts older than a week tell nobody anything any more.
 const WEEK: u64 = 7 * 86_400;
 
-/// The settings in force.
+/// The settings in force, for who has to follow them while the hub runs.
+pub type InForce = watch::Receiver<Arc<Settings>>;
+
+/// What the hub is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What is polled.
-    pub targets: Vec<Target>,
+    pub devices: Vec<Device>,
+    /// How many addresses of one name are polled.
+    pub max_addresses: usize,
     /// Time between two polls of a target; whole seconds.
     pub interval: Duration,
     /// Time for a whole poll, at most the interval.
@@ -142,12 +151,15 @@ struct WrittenTarget {
     ip_address: String,
     #[serde(alias = "bind_port")]
     ip_bind_port: u16,
+    #[serde(default)]
+    resolve: Resolve,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Written {
     ip_devices: Vec<WrittenTarget>,
+    max_addresses: Option<u64>,
     polling_interval: u64,
     poll_timeout: Option<u64>,
     receive: bool,
@@ -217,7 +229,8 @@ impl Settings {
             max_post_bytes,
             i64::MAX.unsigned_abs(),
         )?;
-        let targets = targets(configuration, &written)?;
+        let devices = devices(configuration, &written)?;
+        let max_addresses = within("max_addresses", written.max_addresses, 5000, 1, 100_000)?;
         if written.agent_id.as_deref().is_some_and(|id| !identity::is_agent_id(id)) {
             return Err(configuration
                 .fault("agent_id", "1 to 128 letters, digits, '_', '-' or (not first) '.' are expected"));
@@ -230,7 +243,8 @@ impl Settings {
         // What may go need not wait.
         let max_future = within("max_future", written.max_future, 3600.max(skew), skew, LONGEST_INTERVAL)?;
         Ok(Self {
-            targets,
+            devices,
+            max_addresses: usize::try_from(max_addresses).unwrap_or(usize::MAX),
             interval: Duration::from_secs(interval),
             poll_timeout: Duration::from_secs(poll_timeout),
             listen: configuration.listen()?,
@@ -297,17 +311,21 @@ impl Settings {
     /// The kept agent_id cannot be read.
     pub fn report(&self) -> Result<String, ConfigError> {
         let id = self.identity().find()?;
-        let devices = if self.targets.is_empty() { " []" } else { "" };
+        let devices = if self.devices.is_empty() { " []" } else { "" };
         let mut lines = format!("{}:\n    ip_devices:{devices}\n", OWN.name);
         let mut line = |key: &str, value: &dyn std::fmt::Display| {
             // Writing to a text cannot fail.
             let _ = writeln!(lines, "    {key}: {value}");
         };
-        for target in &self.targets {
+        for Device { target, resolve } in &self.devices {
             let address = target.host.to_string();
             line("  - ip_address", &format!("\"{}\"", address.trim_matches(['[', ']'])));
             line("    ip_bind_port", &target.port);
+            if *resolve == Resolve::All {
+                line("    resolve", &"all");
+            }
         }
+        line("max_addresses", &self.max_addresses);
         line("polling_interval", &self.interval.as_secs());
         line("poll_timeout", &self.poll_timeout.as_secs());
         line("ip_listen_address", &format!("\"{}\"", self.listen.ip()));
@@ -350,8 +368,9 @@ impl Settings {
     }
 }
 
-fn targets(configuration: &Configuration, written: &Written) -> Result<Vec<Target>, ConfigError> {
-    let mut targets = Vec::with_capacity(written.ip_devices.len());
+fn devices(configuration: &Configuration, written: &Written) -> Result<Vec<Device>, ConfigError> {
+    let mut devices = Vec::with_capacity(written.ip_devices.len());
+    let mut listed = HashSet::with_capacity(written.ip_devices.len());
     for (at, device) in written.ip_devices.iter().enumerate() {
         let fault = |key: &str, reason: String| {
             let error = configuration.fault("ip_devices", reason);
@@ -373,16 +392,16 @@ fn targets(configuration: &Configuration, written: &Written) -> Result<Vec<Targe
             return Err(fault("ip_bind_port", "a port from 1 to 65535 is expected, found 0".to_owned()));
         }
         let target = Target { host, port: device.ip_bind_port };
-        if targets.contains(&target) {
+        if !listed.insert(target.clone()) {
             return Err(fault("ip_address", format!("{target} is listed twice")));
         }
-        targets.push(target);
+        devices.push(Device { target, resolve: device.resolve });
     }
-    if targets.is_empty() && !written.receive {
+    if devices.is_empty() && !written.receive {
         return Err(configuration
             .fault("ip_devices", "nothing to do: list at least one target, or set receive: true"));
     }
-    Ok(targets)
+    Ok(devices)
 }
 
 fn upstream(configuration: &Configuration) -> Result<Option<Target>, ConfigError> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// A host, by address or by name.
@@ -77,6 +78,37 @@ impl Target {
         let hash = digest.iter().take(8).fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
         let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
         Duration::from_millis(hash % millis)
+    }
+}
+
+/// What the configuration lists: one target, or a name of which every address is one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Host and port.
+    pub target: Target,
+    /// What the host stands for.
+    pub resolve: Resolve,
+}
+
+/// What a host name stands for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Resolve {
+    /// One host: whichever of its addresses answers.
+    #[default]
+    One,
+    /// As many hosts as it has addresses.
+    All,
+}
+
+impl Device {
+    /// The name of which every address is a target.
+    pub fn name(&self) -> Option<&str> {
+        match (&self.target.host, self.resolve) {
+            (Host::Name(name), Resolve::All) => Some(name),
+            // An address is its own and only one.
+            _ => None,
+        }
     }
 }
 
