@@ -282,6 +282,17 @@ def test_service_starts_and_stops(machine, program):
     assert machine.run(f"{LINKS}/{program}.py", "--status", check=False).returncode == 3
 
 
+@both
+def test_service_follows_its_configuration(machine, program):
+    machine.run("systemctl", "start", program)
+    pid = shown(machine, program, "MainPID")
+    machine.run("sed", "-i", "s/log_level: .*/log_level: debug/", "/etc/pattoo/pattoo.yaml")
+    machine.run("systemctl", "reload", program)
+    followed = "the configuration has changed and is in force"
+    waiting.until(lambda: followed in machine.run("journalctl", "--no-pager", "-u", program).stdout, 10, "it is in force")
+    assert shown(machine, program, "MainPID") == pid and shown(machine, program, "ActiveState") == "active"
+
+
 def test_hardening_hides_nothing_of_the_host(machine):
     machine.run("systemctl", "start", SPOKE)
     post = judge.judge(fetch(machine))

@@ -118,13 +118,13 @@ def test_a_hub_without_anything_to_do_is_refused():
 
 def test_a_changed_configuration_replaces_its_pods_alone():
     def sums(*arguments):
-        pods = kubernetes.render(*arguments).pods()
+        pods = kubernetes.render("--set", "restartOnConfigChange=true", *arguments).pods()
         return {component: pods[component]["metadata"]["annotations"]["checksum/config"] for component in ("spoke", "hub")}
 
     before = sums()
     changed = sums("--set", "spoke.config.disk_exclude=sr0", "--set", "hub.resources.limits.memory=1Gi")
     assert changed["spoke"] != before["spoke"] and changed["hub"] == before["hub"]
-    assert "checksum/config" not in str(feature("names").pods())
+    assert "checksum/config" not in str(feature("defaults").pods()) and "checksum/config" in str(feature("names").pods())
 
 
 def test_the_package_is_of_the_programs_version(tmp_path):

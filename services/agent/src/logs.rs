@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context;
 use tracing::Metadata;
@@ -18,6 +18,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, LogLevel, Mode, Pattoo};
 use crate::file;
@@ -47,23 +48,40 @@ fn write_to<W>(pattoo: &Pattoo, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let ours = match pattoo.log_level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warning => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-    };
-    // Libraries tell their own details at debug; they are of no use to whoever runs the agent.
-    let filter = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_targets(["agent", "spoke", "hub"].map(|target| (target, ours)));
+    let (filter, handle) = reload::Layer::new(filter(pattoo.log_level));
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let layer = match pattoo.log_format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     // A second start within one process (a test's) keeps the first: there is one log a process.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    if tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().is_ok() {
+        let _ = LEVEL.set(handle);
+    }
+}
+
+/// Changes the level of the one log that a process has. Here alone it is global, as the log itself.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Logs so much from now on.
+pub(crate) fn set_level(level: LogLevel) {
+    if let Some(handle) = LEVEL.get() {
+        // It fails only where the log is gone, and nobody could be told.
+        let _ = handle.reload(filter(level));
+    }
+}
+
+fn filter(level: LogLevel) -> Targets {
+    let ours = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    // Libraries tell their own details at debug; they are of no use to whoever runs the agent.
+    Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(["agent", "spoke", "hub"].map(|target| (target, ours)))
 }
 
 /// The three files.
@@ -87,7 +105,8 @@ impl Files {
     }
 
     fn of_target(&self, target: &str) -> Shared {
-        const LIFE_CYCLE: [&str; 3] = ["agent::control", "agent::identity", "agent::shutdown"];
+        const LIFE_CYCLE: [&str; 4] =
+            ["agent::control", "agent::identity", "agent::reload", "agent::shutdown"];
         let file = if target.starts_with("agent::http") {
             &self.api
         } else if LIFE_CYCLE.iter().any(|module| target.starts_with(module)) {
@@ -203,5 +222,8 @@ mod tests {
             files.of_target(target).write_all(target.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), target);
         }
+        files.of_target("agent::reload").write_all(b"+").unwrap();
+        let life = fs::read_to_string(folder.path().join("pattoo-daemon.log")).unwrap();
+        assert_eq!(life, "agent::control::lock+");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Served {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) overview: Overview,
-    pub(crate) receiver: Option<Receiver>,
+    pub(crate) receiver: Receiver,
 }
 
 /// Every route of the hub.
@@ -52,10 +52,6 @@ impl Served {
         if path == "/" {
             return answer::reading(method, || answer::html(200, self.overview.page()));
         }
-        let received = match &self.receiver {
-            Some(receiver) => receiver.answer(method, path, headers, body).await,
-            None => None,
-        };
-        received.unwrap_or_else(answer::not_found)
+        self.receiver.answer(method, path, headers, body).await.unwrap_or_else(answer::not_found)
     }
 }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::clock::Clock;
+use agent::config::Configuration;
 use agent::http::{Limits, health::Health, serve};
+use agent::reload::{Change, Reload};
 use agent::shutdown::Stop;
 use anyhow::Context;
+use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::deliver::{Delivery, Watched};
+use crate::deliver::{Needs, Watched, deliver};
 use crate::http::{Served, routes};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -39,12 +42,15 @@ pub struct Hub {
 #[derive(Debug)]
 pub struct Work {
     health: Health,
+    registry: Registry,
     stop: watch::Sender<bool>,
+    stopping: Stop,
     /// What must end in order: a body in hand is kept first.
     parts: Vec<JoinHandle<()>>,
     store: Store,
+    quarantine: Quarantine,
     /// What is in force; those who follow it hold the other end.
-    _in_force: watch::Sender<Arc<Settings>>,
+    in_force: watch::Sender<Arc<Settings>>,
     limit: Duration,
 }
 
@@ -77,9 +83,9 @@ impl Hub {
         let (sender, stop) = Stop::by_hand();
         let (clock, health) = (Clock::of_this_program(), Health::starting());
         let intake = Intake::new(store.clone(), quarantine.clone(), metrics.clone());
-        let receiver = settings.receive.then(|| Receiver::new(intake.clone(), settings.max_post_bytes));
         let (change, in_force) = watch::channel(Arc::new(settings.clone()));
-        let poller = Poller::new(in_force, intake.clone(), metrics.clone(), clock, health.clone());
+        let receiver = Receiver::new(intake.clone(), in_force.clone());
+        let poller = Poller::new(in_force.clone(), intake.clone(), metrics.clone(), clock, health.clone());
         let targets = poller.targets();
         // Before the first poll, so that in each lane the original's posts come first.
         let left_behind = settings.pattoo.cache_directory.join(&agent_id);
@@ -96,26 +102,61 @@ impl Hub {
             Err(error) => tracing::warn!(socket = %socket.display(), %error,
                 "failed to listen for commands: --queue cannot ask this hub; make system_daemon_directory writable"),
         }
-        let mut upstream = Watched::default();
-        if let Some(server) = settings.upstream.clone() {
-            let (store, metrics) = (store.clone(), metrics.clone());
-            let delivery =
-                Delivery::new(&settings, server, store, quarantine, metrics, clock, health.clone())?;
-            upstream = delivery.upstream();
-            parts.push(tokio::spawn(delivery.run(filled, stop.clone())));
-        }
+        let upstream = Watched::default();
+        let needs = Needs {
+            store: store.clone(),
+            quarantine: quarantine.clone(),
+            metrics: metrics.clone(),
+            clock,
+            health: health.clone(),
+            upstream: upstream.clone(),
+        };
+        parts.push(tokio::spawn(deliver(needs, in_force.clone(), filled, stop.clone())?));
         let limit = settings.graceful_timeout;
-        let overview = Overview { targets, settings, agent_id, store: store.clone(), upstream };
+        let overview = Overview { targets, settings: in_force, agent_id, store: store.clone(), upstream };
+        let registry = metrics.registry.clone();
         let served = Arc::new(Served { health: health.clone(), metrics, overview, receiver });
         // Half of the time, so that what a request has handed over can still be synced.
         let limits = Limits { drain: limit / 2, ..Limits::default() };
-        parts.push(tokio::spawn(serve(listener, routes(served), limits, stop)));
+        parts.push(tokio::spawn(serve(listener, routes(served), limits, stop.clone())));
         health.ready();
-        Ok(Work { health, stop: sender, parts, store, _in_force: change, limit })
+        Ok(Work {
+            health,
+            registry,
+            stop: sender,
+            stopping: stop,
+            parts,
+            store,
+            quarantine,
+            in_force: change,
+            limit,
+        })
     }
 }
 
 impl Work {
+    /// Follows the configuration from now on.
+    ///
+    /// # Errors
+    /// The metrics cannot be made.
+    pub fn follow(&self, reload: Reload) -> anyhow::Result<()> {
+        let (in_force, quarantine, store) =
+            (self.in_force.clone(), self.quarantine.clone(), self.store.clone());
+        let apply = move |configuration: &Configuration, change: &mut Change| {
+            let read = Settings::read(configuration)?;
+            let before = in_force.borrow().clone();
+            let now = before.followed_by(read, change);
+            // An identical one disturbs nobody.
+            if change.is_at_once() {
+                quarantine.set_max_bytes(now.quarantine_max_bytes);
+                store.extend(&now.bounds);
+                in_force.send_replace(Arc::new(now));
+            }
+            Ok(())
+        };
+        reload.follow(&self.registry, self.health.clone(), self.stopping.clone(), apply).map(drop)
+    }
+
     /// Ends everything within `graceful_timeout`: not ready first; then no poll begins, an upload is given up
     /// (its post stays), and what has a body in hand keeps it.
     pub async fn drain(self) {

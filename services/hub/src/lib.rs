@@ -21,6 +21,7 @@ pub mod quarantine;
 pub mod queue;
 mod rarely;
 pub mod receive;
+mod reload;
 pub mod resolve;
 pub mod settings;
 pub mod store;

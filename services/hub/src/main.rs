@@ -49,17 +49,23 @@ fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<(
     // One thread serves ten thousand targets; what waits for the disk has threads of its own, and a second one for
     // this would mostly wake the first.
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(live(settings, running));
+    let ended = runtime.block_on(live(settings, configuration, running));
     runtime.shutdown_timeout(LAST_THREADS);
     ended
 }
 
-async fn live(settings: Settings, running: &mut Running) -> anyhow::Result<()> {
+async fn live(
+    settings: Settings,
+    configuration: &Configuration,
+    running: &mut Running,
+) -> anyhow::Result<()> {
     let mut stop = shutdown::on_signals()?;
+    let reload = running.reload(configuration)?;
     let agent_id = settings.identity().find_and_keep()?.id;
     let (listener, address) = http::bind(settings.listen)?;
     let hub = Hub::open(settings, agent_id).await?;
     let work = hub.start(listener)?;
+    work.follow(reload)?;
     running.listening(address);
     stop.wait().await;
     work.drain().await;

@@ -6,6 +6,7 @@
 //! and a post without any datapoint that the server takes (posts_empty_total), which goes nowhere.
 
 use agent::metrics;
+use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result};
 
 use crate::PROGRAM;
@@ -220,19 +221,30 @@ impl Metrics {
             polls: counters("polls_total", "Polls, by what came of them.", "result", &results)?,
             registry,
         };
+        failures.iter().for_each(|value| drop(this.delivery_failures.with_label_values(&[*value])));
+        Canaries::ALL.iter().for_each(|result| drop(this.canaries.with_label_values(&[result.label()])));
+        this.upstream_up.set(1);
         if delivers {
-            failures.iter().for_each(|value| drop(this.delivery_failures.with_label_values(&[*value])));
-            this.registry.register(Box::new(this.delivery_failures.clone()))?;
-            Canaries::ALL.iter().for_each(|result| drop(this.canaries.with_label_values(&[result.label()])));
-            this.registry.register(Box::new(this.canaries.clone()))?;
-            this.registry.register(Box::new(this.deliveries_retried.clone()))?;
-            this.registry.register(Box::new(this.delivery_duration.clone()))?;
-            this.registry.register(Box::new(this.lanes_ahead.clone()))?;
-            this.registry.register(Box::new(this.clock_suspect.clone()))?;
-            this.registry.register(Box::new(this.upstream_up.clone()))?;
-            this.upstream_up.set(1);
+            this.show_delivery(true);
         }
         Ok(this)
+    }
+
+    /// Shows the metrics of delivery, or shows them no more: they are there only where there is a server.
+    pub(crate) fn show_delivery(&self, shown: bool) {
+        let parts: [Box<dyn Collector>; 7] = [
+            Box::new(self.delivery_failures.clone()),
+            Box::new(self.canaries.clone()),
+            Box::new(self.deliveries_retried.clone()),
+            Box::new(self.delivery_duration.clone()),
+            Box::new(self.lanes_ahead.clone()),
+            Box::new(self.clock_suspect.clone()),
+            Box::new(self.upstream_up.clone()),
+        ];
+        for part in parts {
+            // One that is shown already, or not shown yet, is as it should be.
+            let _ = if shown { self.registry.register(part) } else { self.registry.unregister(part) };
+        }
     }
 
     /// A body is kept, in the store or in quarantine.

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use crate::deliver::{Upstream, Watched};
 use crate::lookup::Said;
 use crate::poll::State;
-use crate::settings::Settings;
+use crate::settings::{InForce, Settings};
 use crate::store::Store;
 use crate::targets::{Row, Targets};
 
 /// What the page tells.
 #[derive(Debug)]
 pub(crate) struct Overview {
-    pub(crate) settings: Settings,
+    pub(crate) settings: InForce,
     pub(crate) agent_id: String,
     pub(crate) targets: Targets,
     pub(crate) store: Store,
@@ -22,6 +22,7 @@ pub(crate) struct Overview {
 impl Overview {
     /// The page, in HTML.
     pub(crate) fn page(&self) -> String {
+        let settings = self.settings.borrow().clone();
         let mut rows = String::new();
         let (mut all, mut up) = (0_usize, 0_usize);
         for row in self.targets.rows() {
@@ -46,10 +47,10 @@ impl Overview {
              <p>This hub polls {all} targets every {seconds} s; {up} of them answered the last time. \
              It {receives} posts of other agents.</p>\n\
              <p>{posts} posts ({bytes} bytes) wait here. {upstream}</p>\n",
-            node = escape(&self.settings.node),
-            seconds = self.settings.interval.as_secs(),
-            receives = if self.settings.receive { "receives" } else { "does not receive" },
-            upstream = escape(&self.upstream_in_words()),
+            node = escape(&settings.node),
+            seconds = settings.interval.as_secs(),
+            receives = if settings.receive { "receives" } else { "does not receive" },
+            upstream = escape(&self.upstream_in_words(&settings)),
         );
         if !rows.is_empty() {
             let _ = write!(page, "<table>\n<tr><th>Target</th><th>Last poll</th></tr>\n{rows}</table>\n");
@@ -63,8 +64,8 @@ impl Overview {
         page
     }
 
-    fn upstream_in_words(&self) -> String {
-        let Some(server) = &self.settings.upstream else {
+    fn upstream_in_words(&self, settings: &Settings) -> String {
+        let Some(server) = &settings.upstream else {
             return "They are kept here and delivered nowhere; the oldest go when the space is used up."
                 .to_owned();
         };

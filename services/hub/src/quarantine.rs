@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent::clock::Clock;
@@ -56,7 +57,7 @@ impl From<Reason> for Why {
 #[derive(Clone, Debug)]
 pub struct Quarantine {
     folder: PathBuf,
-    max_bytes: u64,
+    max_bytes: Arc<AtomicU64>,
     held: Arc<Mutex<Held>>,
 }
 
@@ -84,7 +85,13 @@ impl Quarantine {
             held.last = name.get(..20).and_then(|at| at.parse().ok()).unwrap_or(held.last);
             held.add(name.into(), bytes);
         }
+        let max_bytes = Arc::new(AtomicU64::new(max_bytes));
         Ok(Self { folder, max_bytes, held: Arc::new(Mutex::new(held)) })
+    }
+
+    /// Holds so much from now on. What is too much goes with the next body.
+    pub(crate) fn set_max_bytes(&self, max_bytes: u64) {
+        self.max_bytes.store(max_bytes, Ordering::Relaxed);
     }
 
     /// Sets a body aside; it is synced when this returns.
@@ -132,7 +139,7 @@ impl Quarantine {
         {
             self.forget(&mut held, at)?;
         }
-        while held.files.len() > MOST_FILES || held.bytes > self.max_bytes {
+        while held.files.len() > MOST_FILES || held.bytes > self.max_bytes.load(Ordering::Relaxed) {
             self.forget(&mut held, 0)?;
         }
         Ok(())

@@ -27,6 +27,7 @@ use self::decode::{Decoder, Fault};
 use crate::check::{Reason, ServerSays, check};
 use crate::intake::Intake;
 use crate::metrics::From;
+use crate::settings::InForce;
 
 /// How long a sender may take for its body.
 const BODY_LIMIT: Duration = Duration::from_secs(30);
@@ -43,16 +44,16 @@ const API: &str = "/pattoo/api/v1/agent/";
 #[derive(Clone, Debug)]
 pub struct Receiver {
     intake: Intake,
-    most: usize,
+    settings: InForce,
 }
 
 impl Receiver {
-    /// Receives posts of at most `most` bytes.
-    pub fn new(intake: Intake, most: usize) -> Self {
-        Self { intake, most }
+    /// Receives posts where the settings want that.
+    pub fn new(intake: Intake, settings: InForce) -> Self {
+        Self { intake, settings }
     }
 
-    /// Answers what belongs to the agent API, `None` for another path.
+    /// Answers what belongs to the agent API, `None` for another path, and for every one where nothing is received.
     pub async fn answer<B: Buf>(
         &self,
         method: &Method,
@@ -60,7 +61,7 @@ impl Receiver {
         headers: &HeaderMap,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Option<Answer> {
-        let rest = path.strip_prefix(API)?;
+        let rest = path.strip_prefix(API).filter(|_| self.settings.borrow().receive)?;
         if rest == "status" {
             let page = || answer::text(200, "The Pattoo Agent API is Operational.\n");
             return Some(answer::reading(method, page));
@@ -81,7 +82,8 @@ impl Receiver {
         if !is_json(headers) {
             return answer::text(500, "The content type must be application/json.\n");
         }
-        let body = match tokio::time::timeout(BODY_LIMIT, read(headers, body, self.most)).await {
+        let most = self.settings.borrow().max_post_bytes;
+        let body = match tokio::time::timeout(BODY_LIMIT, read(headers, body, most)).await {
             Ok(Ok(body)) => body,
             Ok(Err(answer)) => return answer,
             Err(_) => return answer::text(408, "The body took too long.\n"),

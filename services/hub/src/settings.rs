@@ -99,6 +99,8 @@ pub struct Settings {
     pub max_post_bytes: usize,
     /// What bounds the spool.
     pub bounds: Bounds,
+    /// The largest post that fits into the spool as it was opened.
+    pub(crate) most_post_bytes: u64,
     /// What may be set aside, in bytes.
     pub quarantine_max_bytes: u64,
     /// Lanes that are delivered side by side.
@@ -119,8 +121,8 @@ pub struct Settings {
     pub graceful_timeout: Duration,
     /// The host's name.
     pub node: String,
-    agent_id: Option<String>,
-    machine_id: Option<String>,
+    pub(crate) agent_id: Option<String>,
+    pub(crate) machine_id: Option<String>,
     /// The section that all pattoo programs share.
     pub pattoo: Pattoo,
 }
@@ -253,6 +255,7 @@ impl Settings {
             upstream: upstream(configuration)?,
             max_post_bytes: usize::try_from(max_post_bytes).unwrap_or(usize::MAX),
             bounds,
+            most_post_bytes: most_post,
             quarantine_max_bytes,
             delivery_concurrency: usize::try_from(concurrency).unwrap_or(1),
             delivery_timeout: seconds("delivery_timeout", written.delivery_timeout, 10)?,

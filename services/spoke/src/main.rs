@@ -72,11 +72,13 @@ fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<(
     runtime.block_on(async {
         // Before anybody can know that the program runs, so that a stop never finds it deaf.
         let stop = shutdown::on_signals()?;
+        let reload = running.reload(configuration)?;
         let (listener, address) = bind(settings.listen)?;
         let hostname = hostname::at_start(&settings).await;
         let spoke = Arc::new(Spoke::keeping_identity(&settings, hostname)?);
         spoke.clone().sample_until(stop.clone());
         spoke.clone().follow_hostname(settings, stop.clone());
+        spoke.clone().follow(reload, stop.clone())?;
         spoke.health.ready();
         running.listening(address);
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use agent::config::keys::{Key, Kind, Section};
 use agent::config::{ConfigError, Configuration, Pattoo, expand_home};
 use agent::identity::{AgentId, is_agent_id};
+use agent::reload::Change;
 use serde::Deserialize;
 
 use crate::PROGRAM;
@@ -154,6 +155,27 @@ impl Settings {
                 disk: pattern("disk_exclude", &written.disk_exclude)?,
             },
         })
+    }
+
+    /// What is in force once `new` was read: all of it but what only a start can bring about. `change` is told each key
+    /// that differs.
+    #[must_use]
+    pub(crate) fn followed_by(&self, new: Self, change: &mut Change) -> Self {
+        let mut at_once = |key: &str, differs: bool| change.at_once(SECTION.name, key, differs);
+        at_once("hostname", self.hostname != new.hostname);
+        at_once("processor", self.processor != new.processor);
+        at_once("type", self.system != new.system);
+        at_once("cpus", self.cpus != new.cpus);
+        at_once("network_exclude", self.exclude.network != new.exclude.network);
+        at_once("partition_exclude", self.exclude.partition != new.exclude.partition);
+        at_once("disk_exclude", self.exclude.disk != new.exclude.disk);
+        let mut at_restart = |key: &str, differs: bool| change.at_restart(SECTION.name, key, differs);
+        at_restart("agent_id", self.agent_id != new.agent_id);
+        at_restart("host_proc", self.host.proc != new.host.proc);
+        at_restart("host_sys", self.host.sys != new.host.sys);
+        at_restart("host_root", self.host.root != new.host.root);
+        let (pattoo, host, agent_id) = (self.pattoo.clone(), self.host.clone(), self.agent_id.clone());
+        Self { listen: self.listen, pattoo, host, agent_id, ..new }
     }
 
     /// What `--check` prints: all that names a series with where it came from, and the rest in force.

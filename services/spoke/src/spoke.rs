@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use agent::clock::Clock;
+use agent::config::Configuration;
 use agent::http::health::Health;
 use agent::identity::AgentId;
 use agent::post::Writer;
+use agent::reload::{Change, Reload};
 use agent::shutdown::Stop;
 use anyhow::Context;
 use bytes::Bytes;
@@ -38,11 +40,11 @@ pub struct Spoke {
     pub(crate) agent_id: AgentId,
     pub(crate) notices: Notices,
     pub(crate) metrics: Metrics,
-    identity: HostIdentity,
     /// Whether this is not a container that was given no host.
     pub(crate) host_is_seen: bool,
+    /// What configuration says of the post, replaced whole when it changes.
+    said: Mutex<Arc<Said>>,
     hostname: Mutex<Told>,
-    exclude: Exclude,
     clock: Clock,
     started: Instant,
     ring: Mutex<Ring<cpu::Times>>,
@@ -51,6 +53,13 @@ pub struct Spoke {
     work: Mutex<Work>,
     /// The post that was written last, for those who asked before it was begun.
     last: tokio::sync::Mutex<Option<Last>>,
+}
+
+/// What configuration says of the post.
+#[derive(Debug)]
+struct Said {
+    settings: Settings,
+    identity: HostIdentity,
 }
 
 /// What making a post needs, kept from one to the next.
@@ -110,10 +119,9 @@ impl Spoke {
             agent_id,
             notices: Notices::default(),
             metrics: Metrics::new(host_is_seen).context("failed to make the metrics")?,
-            identity,
             host_is_seen,
+            said: Mutex::new(Arc::new(Said { settings: settings.clone(), identity })),
             hostname: Mutex::new(hostname),
-            exclude: settings.exclude.clone(),
             clock: Clock::system(),
             started: Instant::now(),
             ring: Mutex::default(),
@@ -128,6 +136,10 @@ impl Spoke {
         lock(&self.hostname).value.clone()
     }
 
+    fn said(&self) -> Arc<Said> {
+        Arc::clone(&lock(&self.said))
+    }
+
     /// Reads the host and writes the post for an interval of that many seconds; for 0 the host is not read.
     ///
     /// # Errors
@@ -135,9 +147,13 @@ impl Spoke {
     pub fn post(&self, interval_s: u64) -> anyhow::Result<Vec<u8>> {
         let mut work = lock(&self.work);
         let Work { host, writer } = &mut *work;
-        let datapoints =
-            if interval_s == 0 { Vec::new() } else { self.collect(host, Duration::from_secs(interval_s)) };
-        writer.set_sender(self.identity.sender(&self.agent_id.id, &self.hostname(), &host.files));
+        let said = self.said();
+        let datapoints = if interval_s == 0 {
+            Vec::new()
+        } else {
+            self.collect(host, &said.settings.exclude, Duration::from_secs(interval_s))
+        };
+        writer.set_sender(said.identity.sender(&self.agent_id.id, &self.hostname(), &host.files));
         writer.write(interval_s, self.clock.now_ms(), &datapoints).context("failed to write the post")
     }
 
@@ -162,9 +178,9 @@ impl Spoke {
         Ok(body)
     }
 
-    fn collect(&self, host: &mut Host, interval: Duration) -> Vec<agent::post::Datapoint> {
+    fn collect(&self, host: &mut Host, exclude: &Exclude, interval: Duration) -> Vec<agent::post::Datapoint> {
         let before = lock(&self.ring).before(self.started.elapsed(), interval).cloned();
-        let round = host.collect(&self.exclude, before.as_ref(), self.clock);
+        let round = host.collect(exclude, before.as_ref(), self.clock);
         for reading in &round.readings {
             self.metrics.collected(reading.collector, reading.success, reading.duration);
         }
@@ -205,6 +221,37 @@ impl Spoke {
         });
     }
 
+    /// Follows the configuration until `stop`.
+    ///
+    /// # Errors
+    /// The metrics cannot be made.
+    pub fn follow(self: Arc<Self>, reload: Reload, stop: Stop) -> anyhow::Result<()> {
+        let (spoke, until) = (Arc::clone(&self), stop.clone());
+        let apply = move |configuration: &Configuration, change: &mut Change| {
+            let read = Settings::read(configuration)?;
+            Arc::clone(&spoke).take_settings(read, change, &until);
+            Ok(())
+        };
+        reload.follow(&self.metrics.registry, self.health.clone(), stop, apply).map(drop)
+    }
+
+    /// Brings into force what may change while the spoke runs.
+    fn take_settings(self: Arc<Self>, read: Settings, change: &mut Change, stop: &Stop) {
+        let said = self.said();
+        let (before, now) = (&said.settings, said.settings.followed_by(read, change));
+        if !change.is_at_once() {
+            return;
+        }
+        let named = (before.hostname != now.hostname).then(|| now.hostname.clone());
+        let identity = HostIdentity::find(&now);
+        *lock(&self.said) = Arc::new(Said { settings: now.clone(), identity });
+        match named {
+            None => {}
+            Some(Some(name)) => self.take_hostname(Told::new(name, "configuration")),
+            Some(None) => self.follow_hostname(now, stop.clone()),
+        }
+    }
+
     /// Asks for the host's name until files or DNS answer, and keeps the answer. Does nothing where the name
     /// is configured.
     pub fn follow_hostname(self: Arc<Self>, settings: Settings, mut stop: Stop) {
@@ -212,14 +259,17 @@ impl Spoke {
             return;
         }
         tokio::spawn(async move {
-            loop {
+            // Until it is configured after all.
+            while self.said().settings.hostname.is_none() {
                 let answered = tokio::select! {
                     () = stop.wait() => return,
                     answered = hostname::ask() => answered,
                 };
                 if let Some(name) = answered {
-                    hostname::keep(&settings, &name);
-                    self.take_hostname(name);
+                    if self.said().settings.hostname.is_none() {
+                        hostname::keep(&settings, &name);
+                        self.take_hostname(Told::new(name, "files and DNS"));
+                    }
                     return;
                 }
                 tokio::select! {
@@ -230,12 +280,12 @@ impl Spoke {
         });
     }
 
-    fn take_hostname(&self, name: String) {
+    fn take_hostname(&self, told: Told) {
         let mut known = lock(&self.hostname);
-        if known.value != name {
-            tracing::warn!(was = %known.value, is = %name,
+        if known.value != told.value {
+            tracing::warn!(was = %known.value, is = %told.value,
                 "the host's name changed, and every series with it; set hostname to keep one");
-            *known = Told { value: name, origin: "files and DNS" };
+            *known = told;
         }
     }
 

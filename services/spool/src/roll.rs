@@ -1,6 +1,7 @@
 //! From one segment to the next: spares, beginning, sealing, giving up.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::aside;
@@ -62,7 +63,7 @@ impl Writer {
     fn try_spare(&mut self) -> Result<(), Error> {
         let options = &self.shared.options;
         let size = options.segment_bytes;
-        if self.state().allocated() + size > options.max_bytes {
+        if self.state().allocated() + size > self.shared.max_bytes.load(Ordering::SeqCst) {
             return Err(Error::Full);
         }
         let id = self.next_segment;

@@ -3,6 +3,7 @@
 use std::collections::BinaryHeap;
 use std::io;
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::aside;
@@ -51,7 +52,7 @@ impl Writer {
     /// Drops what is older than `max_age`. Of lanes whose head is not known only so many are looked at, each
     /// time others: on a cold disk reading ten thousand heads a second would cost more than it brings.
     fn expire(&mut self, mut reads: usize) {
-        let age = u64::try_from(self.shared.options.max_age.as_millis()).unwrap_or(u64::MAX);
+        let age = self.shared.max_age_ms.load(Ordering::SeqCst);
         let Some(limit) = (self.shared.options.clock)().checked_sub(age) else { return };
         let mut from = self.expire_from;
         let mut state = self.state();

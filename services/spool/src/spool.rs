@@ -21,6 +21,9 @@ use crate::writer::{Append, Message, Writer};
 pub(crate) struct Shared {
     pub(crate) folder: PathBuf,
     pub(crate) options: Options,
+    /// Those two of the options that may change while it is open.
+    pub(crate) max_bytes: AtomicU64,
+    pub(crate) max_age_ms: AtomicU64,
     state: Mutex<State>,
     /// A wake-up is on its way to the writer.
     pub(crate) woken: AtomicBool,
@@ -96,6 +99,8 @@ impl Spool {
         }
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
+            max_bytes: AtomicU64::new(options.max_bytes),
+            max_age_ms: AtomicU64::new(millis(options.max_age)),
             options,
             state: Mutex::new(state),
             woken: AtomicBool::new(false),
@@ -284,6 +289,13 @@ impl Spool {
         self.shared.state().infos(id, limit).map_err(|error| Error::io("read from the spool", error))
     }
 
+    /// Holds more from now on, and each record for so long. A bound of bytes that is lower than before changes nothing: what
+    /// is on disk already would have to go, which is the next opening's to decide.
+    pub fn extend(&self, max_bytes: u64, max_age: Duration) {
+        self.shared.max_bytes.fetch_max(max_bytes, Ordering::SeqCst);
+        self.shared.max_age_ms.store(millis(max_age), Ordering::SeqCst);
+    }
+
     /// What it counts.
     pub fn stats(&self) -> Stats {
         self.shared.state().stats()
@@ -332,6 +344,10 @@ impl Spool {
             RecvTimeoutError::Disconnected => Error::Closed,
         })
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Spool {

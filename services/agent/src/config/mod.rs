@@ -20,6 +20,7 @@ use error::hint;
 use keys::Section;
 use sources::Source;
 
+use crate::reload::Print;
 use crate::{Program, file};
 
 /// Whether the program is supervised by something else, or is its own daemon.
@@ -38,8 +39,14 @@ pub struct Configuration {
     mode: Mode,
     directory: PathBuf,
     values: Figment,
+    print: Print,
     /// What is odd but does not stop the program; to be logged once logging works.
     pub warnings: Vec<String>,
+}
+
+/// The files that a program reads, in this order.
+fn files_of(program: &Program) -> [String; 3] {
+    ["pattoo.yaml".to_owned(), "pattoo_agent.yaml".to_owned(), format!("{}.yaml", program.name)]
 }
 
 impl Configuration {
@@ -65,11 +72,12 @@ impl Configuration {
     ) -> Result<Self, ConfigError> {
         std::fs::read_dir(&directory)
             .map_err(|source| ConfigError::Directory { path: directory.clone(), source })?;
+        // Before they are read, so that whoever looks later sees each change.
+        let print = Self::print_of(program, &directory);
         let sections: Vec<&'static Section> = program.sections().collect();
-        let own = format!("{}.yaml", program.name);
         let mut values = Figment::new();
         let mut warnings = Vec::new();
-        for name in ["pattoo.yaml", "pattoo_agent.yaml", &own] {
+        for name in &files_of(program) {
             let path = directory.join(name);
             let wanted = mode == Mode::Daemon && name != "pattoo_agent.yaml";
             if !wanted && matches!(path.try_exists(), Ok(false)) {
@@ -80,7 +88,17 @@ impl Configuration {
             values = values.merge(source);
         }
         values = values.merge(Source::environment(&sections, environment)?);
-        Ok(Self { program, mode, directory, values, warnings })
+        Ok(Self { program, mode, directory, values, print, warnings })
+    }
+
+    /// What the files held when they were read.
+    pub(crate) fn print(&self) -> Print {
+        self.print
+    }
+
+    /// What the program's files in a directory hold now.
+    pub(crate) fn print_of(program: &Program, directory: &Path) -> Print {
+        Print::of(directory, files_of(program).iter().map(String::as_str))
     }
 
     /// Whether the directory was read for the foreground or for a daemon.

@@ -11,12 +11,14 @@ mod stop;
 mod systemd;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
 use crate::config::keys::PATTOO;
 use crate::config::{ConfigError, Configuration, Mode, Pattoo};
+use crate::reload::{Print, Reload};
 use crate::{Program, http, logs};
 use cli::{Action, Arguments};
 use lock::{Holder, Lock, Paths};
@@ -58,9 +60,19 @@ pub struct More {
 pub struct Running {
     lock: Option<Lock>,
     told: Option<daemon::Told>,
+    again: Again,
 }
 
 impl Running {
+    /// What follows the configuration while the program runs; `configuration` is in force. To be called before
+    /// anybody can know that the program runs: from then on SIGHUP ends nothing.
+    ///
+    /// # Errors
+    /// The signal cannot be listened for.
+    pub fn reload(&self, configuration: &Configuration) -> anyhow::Result<Reload> {
+        Reload::new(self.again.clone(), configuration)
+    }
+
     /// Says that the program listens on `address` and is ready: to the log, to the lock file, and to the
     /// `--start` that waits.
     pub fn listening(&mut self, address: SocketAddr) {
@@ -147,6 +159,60 @@ fn holder(paths: &Paths) -> anyhow::Result<Holder> {
     paths.holder().with_context(|| format!("{}: failed to ask who runs", paths.lock_file().display()))
 }
 
+fn judge(
+    program: &Program,
+    of_the_program: fn(&Configuration) -> anyhow::Result<()>,
+    configuration: &Configuration,
+) -> anyhow::Result<()> {
+    let pattoo = configuration.pattoo()?;
+    let paths = Paths::new(&pattoo.system_daemon_directory, program.name);
+    let daemon = configuration.mode() == Mode::Daemon;
+    if daemon {
+        configuration.check_directories(&pattoo)?;
+    }
+    of_the_program(configuration)?;
+    let logs = logs::files(&pattoo).into_iter().filter(|_| daemon).map(|file| ("log_directory", file));
+    let files = paths.files().map(|file| ("system_daemon_directory", file.to_owned()));
+    for (key, file) in logs.chain(files) {
+        if file.is_dir() {
+            let reason = format!("{}: a directory where a file should be", file.display());
+            return Err(configuration.fault_in(PATTOO.name, key, reason).into());
+        }
+    }
+    let folder = &pattoo.system_daemon_directory;
+    if folder.exists() && !folder.is_dir() {
+        let reason = format!("{}: not a directory", folder.display());
+        return Err(configuration.fault_in(PATTOO.name, "system_daemon_directory", reason).into());
+    }
+    Ok(())
+}
+
+/// Reads the configuration of a running program again, and judges it as a start does.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    program: &'static Program,
+    mode: Mode,
+    directory: PathBuf,
+    judge: fn(&Configuration) -> anyhow::Result<()>,
+}
+
+impl Again {
+    pub(crate) fn program(&self) -> &'static Program {
+        self.program
+    }
+
+    pub(crate) fn print(&self) -> Print {
+        Configuration::print_of(self.program, &self.directory)
+    }
+
+    pub(crate) fn read(&self) -> anyhow::Result<Configuration> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let read = Configuration::read_from(self.program, self.mode, self.directory.clone(), environment)?;
+        judge(self.program, self.judge, &read)?;
+        Ok(read)
+    }
+}
+
 /// A program and its configuration, read.
 struct Control<'a> {
     program: &'static Program,
@@ -196,26 +262,7 @@ impl Control<'_> {
     /// Everything that can be wrong with the configuration, found before anything is started, ended or
     /// written.
     fn judge(&self) -> anyhow::Result<()> {
-        let daemon = self.configuration.mode() == Mode::Daemon;
-        if daemon {
-            self.configuration.check_directories(&self.pattoo)?;
-        }
-        (self.actions.judge)(&self.configuration)?;
-        let logs =
-            logs::files(&self.pattoo).into_iter().filter(|_| daemon).map(|file| ("log_directory", file));
-        let files = self.paths.files().map(|file| ("system_daemon_directory", file.to_owned()));
-        for (key, file) in logs.chain(files) {
-            if file.is_dir() {
-                let reason = format!("{}: a directory where a file should be", file.display());
-                return Err(self.configuration.fault_in(PATTOO.name, key, reason).into());
-            }
-        }
-        let folder = &self.pattoo.system_daemon_directory;
-        if folder.exists() && !folder.is_dir() {
-            let reason = format!("{}: not a directory", folder.display());
-            return Err(self.configuration.fault_in(PATTOO.name, "system_daemon_directory", reason).into());
-        }
-        Ok(())
+        judge(self.program, self.actions.judge, &self.configuration)
     }
 
     fn refuse_if_running(&self) -> anyhow::Result<()> {
@@ -256,7 +303,13 @@ impl Control<'_> {
         for warning in &self.configuration.warnings {
             tracing::warn!("{warning}");
         }
-        let mut running = Running { lock: self.acquire()?, told };
+        let again = Again {
+            program: self.program,
+            mode: self.configuration.mode(),
+            directory: self.configuration.directory().to_owned(),
+            judge: self.actions.judge,
+        };
+        let mut running = Running { lock: self.acquire()?, told, again };
         let ended = (self.actions.run)(&self.configuration, &mut running);
         systemd::notify("STOPPING=1");
         tracing::info!("stopped");

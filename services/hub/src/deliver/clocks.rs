@@ -84,6 +84,11 @@ impl Clocks {
         }
     }
 
+    /// From now on with these bounds.
+    pub(super) fn follow(&mut self, skew: Duration, max_future: Duration) {
+        (self.skew_ms, self.max_future_ms) = (millis(skew), millis(max_future));
+    }
+
     /// Judges a lane's oldest post, before it is sent.
     pub(super) fn judge(
         &mut self,

@@ -63,9 +63,10 @@ pub(super) struct Courier {
     server: Target,
     timeout: Duration,
     clock: Clock,
-    clocks: Mutex<Clocks>,
-    setting_aside: Rarely,
-    failing: Rarely,
+    connections: usize,
+    clocks: Arc<Mutex<Clocks>>,
+    setting_aside: Arc<Rarely>,
+    failing: Arc<Rarely>,
 }
 
 impl Courier {
@@ -86,9 +87,31 @@ impl Courier {
             server,
             timeout: settings.delivery_timeout,
             clock,
-            clocks: Mutex::new(clocks),
-            setting_aside: Rarely::default(),
-            failing: Rarely::default(),
+            connections: settings.delivery_concurrency,
+            clocks: Arc::new(Mutex::new(clocks)),
+            setting_aside: Arc::default(),
+            failing: Arc::default(),
+        })
+    }
+
+    /// One that goes on with other settings to the same server.
+    pub(super) fn with(&self, settings: &Settings) -> reqwest::Result<Self> {
+        self.clocks().follow(settings.allowed_clock_skew, settings.max_future);
+        let connections = settings.delivery_concurrency;
+        let sender =
+            if connections == self.connections { self.sender.clone() } else { Sender::new(connections)? };
+        Ok(Self {
+            sender,
+            store: self.store.clone(),
+            quarantine: self.quarantine.clone(),
+            metrics: self.metrics.clone(),
+            server: self.server.clone(),
+            timeout: settings.delivery_timeout,
+            clock: self.clock,
+            connections,
+            clocks: Arc::clone(&self.clocks),
+            setting_aside: Arc::clone(&self.setting_aside),
+            failing: Arc::clone(&self.failing),
         })
     }
 

@@ -49,6 +49,11 @@ impl Judge {
         Self { max_attempts, counted: HashMap::new(), asked: Vec::new(), unexplained: Vec::new() }
     }
 
+    /// From now on so many refusals are enough.
+    pub(super) fn follow(&mut self, max_attempts: u32) {
+        self.max_attempts = max_attempts;
+    }
+
     /// A post was refused.
     pub(super) fn refused(&mut self, refusal: Refusal) {
         self.unexplained.push(refusal);

@@ -29,7 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::{Canaries, Metrics};
 use crate::quarantine::Quarantine;
-use crate::settings::Settings;
+use crate::settings::{InForce, Settings};
 use crate::store::{Filled, Lane, Store};
 use crate::target::Target;
 use canary::Canary;
@@ -42,9 +42,76 @@ use rate::Rate;
 /// How often it is looked whether a post that waits is due: the wall clock may be set, so no timer knows.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Delivers what the store holds.
+/// What delivering needs, whichever the server is.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    /// Where posts wait.
+    pub store: Store,
+    /// Where those go that the server must not get.
+    pub quarantine: Quarantine,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What time it is.
+    pub clock: Clock,
+    /// What a person should know.
+    pub health: Health,
+    /// How the server was last seen.
+    pub upstream: Watched,
+}
+
+/// Delivers to the server that the settings name, as they change, until `stop`.
+///
+/// # Errors
+/// The HTTP client cannot be made.
+pub fn deliver(
+    needs: Needs,
+    settings: InForce,
+    filled: Filled,
+    stop: Stop,
+) -> reqwest::Result<impl Future<Output = ()>> {
+    let first = Delivery::new(&settings.borrow(), &needs)?;
+    Ok(follow(first, needs, settings, filled, stop))
+}
+
+async fn follow(
+    mut delivery: Option<Delivery>,
+    needs: Needs,
+    mut settings: InForce,
+    mut filled: Filled,
+    mut stop: Stop,
+) {
+    loop {
+        if let Some(delivery) = delivery.take() {
+            delivery.run(&mut filled, &mut settings, &mut stop).await;
+        } else {
+            tokio::select! {
+                () = stop.wait() => {}
+                Ok(()) = settings.changed() => {}
+            }
+        }
+        if stop.is_now() {
+            return;
+        }
+        let now = settings.borrow_and_update().clone();
+        needs.metrics.show_delivery(now.upstream.is_some());
+        needs.metrics.upstream_up.set(1);
+        needs.upstream.replace(Upstream::Unknown);
+        // The clocks are judged anew, too.
+        needs.metrics.clock_suspect.set(0);
+        needs.health.note("clock", None);
+        delivery = Delivery::new(&now, &needs).unwrap_or_else(|error| {
+            tracing::error!(%error, "failed to deliver to another server; posts wait until the next change");
+            None
+        });
+        if let Some(delivery) = &mut delivery {
+            delivery.find(&needs.store);
+        }
+    }
+}
+
+/// Delivers what the store holds to one server.
 #[derive(Debug)]
-pub struct Delivery {
+struct Delivery {
     courier: Arc<Courier>,
     health: Health,
     plan: Plan,
@@ -56,39 +123,46 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Delivery from `store` to `server`; what it must not take goes to `quarantine`.
-    ///
-    /// # Errors
-    /// The HTTP client cannot be made.
-    pub fn new(
-        settings: &Settings,
-        server: Target,
-        store: Store,
-        quarantine: Quarantine,
-        metrics: Metrics,
-        clock: Clock,
-        health: Health,
-    ) -> reqwest::Result<Self> {
+    /// Delivery to the server of the settings, where they name one.
+    fn new(settings: &Settings, needs: &Needs) -> reqwest::Result<Option<Self>> {
+        let Some(server) = settings.upstream.clone() else { return Ok(None) };
+        let Needs { store, quarantine, metrics, clock, health, upstream } = needs.clone();
         let rate = Rate::new(settings.delivery_rate);
-        Ok(Self {
+        Ok(Some(Self {
             courier: Arc::new(Courier::new(settings, server.clone(), store, quarantine, metrics, clock)?),
             health,
             plan: Plan::new(settings.delivery_concurrency, settings.backoff_max, rate),
             judge: Judge::new(settings.max_attempts),
             canary: Canary::open(settings.canary_file()),
             under_way: JoinSet::new(),
-            upstream: Watched::default(),
+            upstream,
             server,
-        })
+        }))
     }
 
-    /// The server's state.
-    pub fn upstream(&self) -> Watched {
-        self.upstream.clone()
+    /// Finds what waits already: of lanes that were announced to another one, nobody tells again.
+    fn find(&mut self, store: &Store) {
+        for (lane, head) in store.lanes() {
+            self.plan.has_posts(&lane, Some(head));
+        }
     }
 
-    /// Delivers until `stop`. What is under way is given up then and stays in its lane.
-    pub async fn run(mut self, mut filled: Filled, mut stop: Stop) {
+    /// Other settings for the same server.
+    fn take(&mut self, settings: &Settings) {
+        let rate = Rate::new(settings.delivery_rate);
+        self.plan.follow(settings.delivery_concurrency, settings.backoff_max, &rate);
+        self.judge.follow(settings.max_attempts);
+        match self.courier.with(settings) {
+            Ok(courier) => self.courier = Arc::new(courier),
+            Err(error) => {
+                tracing::error!(%error, "failed to change how posts are delivered; it stays as it was");
+            }
+        }
+    }
+
+    /// Delivers until `stop`, or until the settings name another server or none. What is under way is given up then
+    /// and stays in its lane.
+    async fn run(mut self, filled: &mut Filled, settings: &mut InForce, stop: &mut Stop) {
         let mut looking = tokio::time::interval(LOOK);
         looking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -99,9 +173,16 @@ impl Delivery {
             tokio::select! {
                 // And waited for: one that outlives the runtime's threads would tell of an error that is none.
                 () = stop.wait() => return self.under_way.shutdown().await,
+                Ok(()) = settings.changed() => {
+                    let now = settings.borrow_and_update().clone();
+                    if now.upstream.as_ref() != Some(&self.server) {
+                        return self.under_way.shutdown().await;
+                    }
+                    self.take(&now);
+                }
                 lane = filled.recv() => match lane {
                     Some(lane) => self.plan.has_posts(&lane, self.courier.head(&lane)),
-                    None => return, // the store is gone
+                    None => return stop.wait().await, // the store is gone
                 },
                 Some(ended) = self.under_way.join_next() => match ended {
                     Ok(Ended::Lane { lane, began, outcome }) => self.lane_ended(&lane, began, outcome),

@@ -67,6 +67,12 @@ impl Plan {
         }
     }
 
+    /// From now on with these bounds.
+    pub(super) fn follow(&mut self, concurrency: usize, backoff_max: Duration, rate: &Rate) {
+        (self.concurrency, self.backoff_max) = (concurrency, backoff_max);
+        self.rate.follow(rate);
+    }
+
     /// A lane that was empty has posts now.
     pub(super) fn has_posts(&mut self, lane: &Lane, head: Option<u64>) {
         if !self.known.contains(lane) {

@@ -24,6 +24,11 @@ impl Rate {
         Self { spacing, due: None }
     }
 
+    /// Another limit from now on; what was sent before counts.
+    pub(super) fn follow(&mut self, other: &Self) {
+        self.spacing = other.spacing;
+    }
+
     /// When a post may go. What is past is now.
     pub(super) fn free_at(&self) -> Option<Instant> {
         let tolerance = BURST.saturating_sub(self.spacing);

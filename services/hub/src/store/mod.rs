@@ -296,6 +296,11 @@ impl Store {
         (waiting.records, waiting.bytes)
     }
 
+    /// Holds more from now on, and each post for so long.
+    pub(crate) fn extend(&self, bounds: &Bounds) {
+        self.0.spool.extend(bounds.max_bytes, bounds.max_age);
+    }
+
     /// Syncs what was appended and acknowledged, and takes nothing more.
     ///
     /// # Errors

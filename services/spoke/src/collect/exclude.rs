@@ -4,7 +4,7 @@
 use regex_lite::Regex;
 
 /// The patterns; none leaves nothing out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exclude {
     /// Matched against the names of interfaces.
     pub network: Option<Pattern>,
@@ -19,6 +19,12 @@ pub struct Exclude {
 pub struct Pattern {
     written: String,
     regex: Regex,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
 }
 
 impl Pattern {
