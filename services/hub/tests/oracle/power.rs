@@ -105,6 +105,7 @@ fn after_a_power_cut_a_hub_delivers_all_that_was_taken() {
 
 #[test]
 fn without_syncs_a_power_cut_is_seen_to_lose_posts() {
-    let (lost, _) = cut(1, Chance(1), false);
-    assert!(lost > 0, "the test of power cuts sees nothing");
+    // Somebody else's sync(2), as dpkg's, saves everything for once.
+    let lost = (1..=5).map(|seed| cut(1, Chance(seed), false).0).find(|lost| *lost > 0);
+    assert!(lost.is_some(), "the test of power cuts sees nothing");
 }
