@@ -33,6 +33,7 @@ STARTS = {
     "cpu": "spoke's CPU, back to back, to floor's",
     "system_calls": "spoke's system calls an answer",
     "burst": "collections for a burst",
+    "scrape_system_calls": "system calls of spoke's /metrics",
     "hub_cpu": "hub's CPU of a poll to the floor's",
     "hub_system_calls": "hub's system calls a poll",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from support import by_psutil, frozen
+from support import by_psutil, devices as of_sysfs, frozen
 
 # A device that every machine has: whoever looks for the device of `/` wants to see it in /dev.
 ROOT_DEVICE = "null"
@@ -42,7 +42,13 @@ class Host(frozen.Frozen):
         return super().environment() | {"HOST_ROOT": str(self.root)}
 
     def write_sys(self, name, content):
-        path = self.sys / name
+        self._write(self.sys / name, content)
+
+    def write_root(self, name, content):
+        self._write(self.root / name, content)
+
+    @staticmethod
+    def _write(path, content):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
 
@@ -124,6 +130,7 @@ def plain(host):
     host.mount("sysfs", "/sys", "sysfs")
     host.mount("/dev/sda1", "/")
     host.processes(1, 2, 42, 4711)
+    of_sysfs.add(host)
 
 
 def like(host, post):

@@ -24,6 +24,8 @@ pub struct HostRoot {
     pub root_given: bool,
     /// Whether any of the three was given: somebody means the host, not the container.
     pub any_given: bool,
+    /// Whether `sys` was given.
+    pub sys_given: bool,
 }
 
 /// A file of the host that cannot be read, or does not say what it should.
@@ -83,10 +85,17 @@ impl HostRoot {
             given: proc.is_some(),
             root_given: root.is_some(),
             any_given: proc.is_some() || sys.is_some() || root.is_some(),
+            sys_given: sys.is_some(),
             proc: proc.unwrap_or_else(|| "/proc".into()),
             sys: sys.unwrap_or_else(|| "/sys".into()),
             root: root.unwrap_or_else(|| "/".into()),
         }
+    }
+
+    /// Whether `<sys>/class/net` tells of the host's network: a sysfs tells of the one in which it was mounted, and
+    /// who was given the host's `/proc` has a `/sys` of his own.
+    pub fn sees_network_in_sys(&self) -> bool {
+        self.sys_given || !self.given
     }
 
     /// The place below the host's `/` of an absolute path on the host.

@@ -7,10 +7,11 @@ use agent::http::answer::{self, Answer};
 use agent::http::health::common_page;
 use percent_encoding::percent_decode_str;
 use warp::Filter;
-use warp::http::Method;
+use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 
 use crate::page;
+use crate::scrape;
 use crate::spoke::{LONGEST_INTERVAL_S, Spoke};
 
 /// The path of the post, as far as the interval.
@@ -20,15 +21,27 @@ const POST: &str = "/pattoo-agent-os/";
 pub fn routes(
     spoke: Arc<Spoke>,
 ) -> impl Filter<Extract = (Answer,), Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
-    warp::method().and(warp::path::full()).then(move |method: Method, path: FullPath| {
-        let spoke = Arc::clone(&spoke);
-        async move { page_of(spoke, &method, &path).await }
-    })
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method().and(warp::path::full()).and(warp::header::headers_cloned()).and(query).then(
+        move |method: Method, path: FullPath, headers: HeaderMap, query: String| {
+            let spoke = Arc::clone(&spoke);
+            async move { page_of(spoke, &method, &path, &headers, &query).await }
+        },
+    )
 }
 
-async fn page_of(spoke: Arc<Spoke>, method: &Method, path: &FullPath) -> Answer {
+async fn page_of(
+    spoke: Arc<Spoke>,
+    method: &Method,
+    path: &FullPath,
+    headers: &HeaderMap,
+    query: &str,
+) -> Answer {
     // The original's framework compares paths decoded: /pattoo-agent-os/%33%30%30 is 300.
     let Ok(path) = percent_decode_str(path.as_str()).decode_utf8() else { return answer::not_found() };
+    if path == "/metrics" {
+        return answer::reading_later(method, scrape::answer(&spoke, headers, query)).await;
+    }
     if let Some(answer) = common_page(method, &path, &spoke.health, spoke.registry()) {
         return answer;
     }

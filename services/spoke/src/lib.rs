@@ -1,12 +1,13 @@
 //! The spoke: tells how its host is doing.
 //!
 //! The life of a number: a collector ([`collect`]) reads it below a [`host::HostRoot`] and makes a datapoint
-//! of it; [`agent::post`] writes the post; [`http`] serves it. Collecting knows no HTTP, and serving reads
+//! of it; [`agent::post`] writes the post; [`http`] serves it. Beside it [`exporter`] writes `/metrics`. Collecting knows no HTTP, and serving reads
 //! no files.
 
 mod cgroup;
 pub mod collect;
 pub mod compare;
+mod exporter;
 mod files;
 pub mod host;
 pub mod hostname;
@@ -17,6 +18,7 @@ mod notices;
 mod page;
 mod reason;
 pub mod ring;
+mod scrape;
 pub mod settings;
 pub mod spoke;
 mod surroundings;

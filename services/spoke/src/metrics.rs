@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     left_out: IntGaugeVec,
     /// What `left_out` says, by its labels.
     left_out_now: Arc<Mutex<BTreeMap<[&'static str; 2], i64>>>,
+    /// Series that the cap left out of `/metrics`, by family.
+    cut: IntCounterVec,
 }
 
 impl Metrics {
@@ -54,9 +56,12 @@ impl Metrics {
         )?;
         register(&registry, host_seen)?.set(i64::from(host_is_seen));
         registry.register(Box::new(cgroup::Metrics::new()?))?;
+        let cut = Opts::new("metrics_series_cut_total", "Series left out since their family had too many.");
+        let cut = register(&registry, IntCounterVec::new(cut, &["family"])?)?;
         Ok(Self {
             left_out,
             left_out_now: Arc::default(),
+            cut,
             samples: register(&registry, samples)?,
             success,
             duration,
@@ -82,6 +87,13 @@ impl Metrics {
             self.left_out.with_label_values(labels).set(*count);
         }
         *known = counts;
+    }
+
+    /// Notes what the cap left out of a page.
+    pub(crate) fn cut(&self, families: &BTreeMap<String, u64>) {
+        for (family, series) in families {
+            self.cut.with_label_values(&[family]).inc_by(*series);
+        }
     }
 
     /// Notes one reading of a collector.

@@ -1,5 +1,7 @@
 //! The page `/`: says in words what the spoke serves.
 
+use std::collections::BTreeMap;
+
 use agent::http::html::escape;
 use sysinfo::System;
 
@@ -17,6 +19,7 @@ pub(crate) fn render(spoke: &Spoke) -> String {
         if spoke.host_is_seen { String::new() } else { format!("<p><strong>{NO_HOST}.</strong></p>\n") };
     let left_out = left_out(spoke);
     let own = own(&cgroup::own());
+    let missing = missing(spoke);
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">
@@ -40,11 +43,12 @@ Its agent_id is <code>{agent_id}</code>.</p>
 <ul>
 <li><a href="/pattoo-agent-os/300">/pattoo-agent-os/300</a>: the host's performance data as JSON, for a hub
 that polls every 300 seconds. Any other number of seconds will do.</li>
-<li><a href="/metrics">/metrics</a>: how the spoke itself is doing, for Prometheus.</li>
+<li><a href="/metrics">/metrics</a>: the host, in node_exporter's words, and how the spoke itself is doing, for
+Prometheus.</li>
 <li><a href="/livez">/livez</a>: whether the program lives;
 <a href="/readyz">/readyz</a> and <a href="/healthz">/healthz</a>: whether it is ready to be asked.</li>
 </ul>
-<h2>What is left out</h2>
+{missing}<h2>What is left out</h2>
 {left_out}
 <h2>What the spoke itself uses</h2>
 {own}
@@ -60,6 +64,19 @@ fn left_out(spoke: &Spoke) -> String {
     if failing.is_empty() {
         return "<p>Nothing that was looked for was out of reach when the host was last read.</p>".to_owned();
     }
+    list(&failing)
+}
+
+/// What is missing from `/metrics`, where anything is.
+fn missing(spoke: &Spoke) -> String {
+    let failing = spoke.missing.now();
+    if failing.is_empty() {
+        return String::new();
+    }
+    format!("<h2>What is missing from /metrics</h2>\n{}\n", list(&failing))
+}
+
+fn list(failing: &BTreeMap<String, String>) -> String {
     let item =
         |(what, reason): (&String, &String)| format!("<li>{}: {}</li>\n", escape(what), escape(reason));
     format!("<ul>\n{}</ul>", failing.iter().map(item).collect::<String>())

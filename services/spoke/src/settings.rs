@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::PROGRAM;
 use crate::collect::{Exclude, Pattern};
+use crate::exporter;
 use crate::files::Files;
 use crate::host::HostRoot;
 use crate::hostname::Told;
@@ -60,6 +61,12 @@ pub const SECTION: Section = Section {
             Kind::Text,
             "regular expression; disks whose whole name matches are not in the post (none)",
         ),
+        exporter::keys::OFF,
+        exporter::keys::PARTITION_EXCLUDE,
+        exporter::keys::FSTYPE_EXCLUDE,
+        exporter::keys::DISK_EXCLUDE,
+        exporter::keys::NETWORK_EXCLUDE,
+        exporter::keys::MAX_SERIES,
         Key::new("host_proc", Kind::Text, "where the host's `/proc` is; also `HOST_PROC` (`/proc`)"),
         Key::new("host_sys", Kind::Text, "where the host's `/sys` is; also `HOST_SYS` (`/sys`)"),
         Key::new("host_root", Kind::Text, "where the host's `/` is; also `HOST_ROOT` (`/`)"),
@@ -103,6 +110,8 @@ pub struct Settings {
     pub cpus: Option<u32>,
     /// What is left out of the post on purpose.
     pub exclude: Exclude,
+    /// What of `/metrics` can be told.
+    pub(crate) exporter: exporter::Settings,
 }
 
 impl Settings {
@@ -154,6 +163,7 @@ impl Settings {
                 partition: pattern("partition_exclude", &written.partition_exclude)?,
                 disk: pattern("disk_exclude", &written.disk_exclude)?,
             },
+            exporter: exporter::Settings::read(configuration)?,
         })
     }
 
@@ -174,8 +184,11 @@ impl Settings {
         at_restart("host_proc", self.host.proc != new.host.proc);
         at_restart("host_sys", self.host.sys != new.host.sys);
         at_restart("host_root", self.host.root != new.host.root);
+        for ((key, was), (_, is)) in self.exporter.describe().into_iter().zip(new.exporter.describe()) {
+            at_restart(key, was != is);
+        }
         let (pattoo, host, agent_id) = (self.pattoo.clone(), self.host.clone(), self.agent_id.clone());
-        Self { listen: self.listen, pattoo, host, agent_id, ..new }
+        Self { listen: self.listen, pattoo, host, agent_id, exporter: self.exporter.clone(), ..new }
     }
 
     /// What `--check` prints: all that names a series with where it came from, and the rest in force.
@@ -183,23 +196,25 @@ impl Settings {
     /// # Errors
     /// The kept agent_id cannot be read.
     pub fn describe(&self, hostname: &Told) -> Result<String, ConfigError> {
-        let identity = HostIdentity::find(self);
+        let found = HostIdentity::find(self);
         let agent_id = self.find_identity()?;
         let told = |told: &Told| format!("{:?} ({})", told.value, told.origin);
         let path = |path: &PathBuf| path.display().to_string();
         let pattern = |pattern: &Option<Pattern>| {
             pattern.as_ref().map_or_else(|| "none".to_owned(), |pattern| pattern.written().to_owned())
         };
-        let lines = [
+        let identity = [
             ("agent_id", format!("{:?} ({})", agent_id.id, agent_id.origin)),
             ("hostname, pattoo_agent_hostname, pattoo_agent_polled_target", told(hostname)),
             ("pattoo_agent_program", format!("{:?} (this program)", PROGRAM.name)),
-            ("processor", told(identity.processor())),
-            ("type", told(&identity.system)),
-            ("cpus", told(&identity.cpus(&Files::new(&self.host)))),
+            ("processor", told(found.processor())),
+            ("type", told(&found.system)),
+            ("cpus", told(&found.cpus(&Files::new(&self.host)))),
             ("network_exclude", pattern(&self.exclude.network)),
             ("partition_exclude", pattern(&self.exclude.partition)),
             ("disk_exclude", pattern(&self.exclude.disk)),
+        ];
+        let places = [
             ("listens on", self.listen.to_string()),
             ("host's /proc", path(&self.host.proc)),
             ("host's /sys", path(&self.host.sys)),
@@ -209,7 +224,8 @@ impl Settings {
             ("log_directory", path(&self.pattoo.log_directory)),
             ("log_level", format!("{:?}", self.pattoo.log_level).to_lowercase()),
         ];
-        let lines = lines.map(|(what, value)| format!("{what}: {value}"));
+        let all = identity.into_iter().chain(self.exporter.describe()).chain(places);
+        let lines: Vec<_> = all.map(|(what, value)| format!("{what}: {value}")).collect();
         Ok(format!("The configuration is good.\n{}", lines.join("\n")))
     }
 

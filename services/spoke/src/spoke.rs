@@ -12,16 +12,18 @@ use agent::reload::{Change, Reload};
 use agent::shutdown::Stop;
 use anyhow::Context;
 use bytes::Bytes;
-use prometheus::Registry;
+use prometheus::{Registry, TextEncoder};
 use tokio::time::MissedTickBehavior;
 
 use crate::collect::{Exclude, Host, cpu};
+use crate::exporter::Exporter;
 use crate::files::Files;
 use crate::hostname::{self, Told};
 use crate::identity::HostIdentity;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ring::{self, Ring};
+use crate::scrape::{Scrapes, Wish};
 use crate::settings::Settings;
 
 /// The longest interval that is answered, a year in seconds.
@@ -39,6 +41,10 @@ pub struct Spoke {
     pub health: Health,
     pub(crate) agent_id: AgentId,
     pub(crate) notices: Notices,
+    /// What is missing from `/metrics`.
+    pub(crate) missing: Notices,
+    pub(crate) scrapes: Scrapes,
+    exporter: Exporter,
     pub(crate) metrics: Metrics,
     /// Whether this is not a container that was given no host.
     pub(crate) host_is_seen: bool,
@@ -111,13 +117,17 @@ impl Spoke {
         identity: HostIdentity,
         agent_id: AgentId,
     ) -> anyhow::Result<Self> {
-        let host = Host::new(&settings.host);
+        let askers = Arc::default();
+        let host = Host::new(&settings.host, Arc::clone(&askers));
         let host_is_seen = settings.host.any_given || !host.files.proc_is_containers();
         let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host.files));
         Ok(Self {
             health: Health::starting(),
             agent_id,
-            notices: Notices::default(),
+            notices: Notices::of("the post"),
+            missing: Notices::of("/metrics"),
+            scrapes: Scrapes::default(),
+            exporter: Exporter::new(&settings.host, &settings.exporter, askers),
             metrics: Metrics::new(host_is_seen).context("failed to make the metrics")?,
             host_is_seen,
             said: Mutex::new(Arc::new(Said { settings: settings.clone(), identity })),
@@ -287,6 +297,18 @@ impl Spoke {
                 "the host's name changed, and every series with it; set hostname to keep one");
             *known = told;
         }
+    }
+
+    /// The page `/metrics`: the host's metrics, then the spoke's own.
+    pub(crate) fn metrics_page(&self, wish: &Wish) -> anyhow::Result<String> {
+        let mut page = self.exporter.page(wish.format, &wish.collectors, &self.hostname());
+        // Who asks for some collectors alone says nothing of the others.
+        if wish.collectors.is_empty() {
+            self.missing.update(std::mem::take(&mut page.left_out));
+        }
+        self.metrics.cut(&page.cut);
+        let own = TextEncoder::new().encode_to_string(&self.registry().gather());
+        Ok(page.finish(&own.context("failed to write the program's own metrics")?))
     }
 
     pub(crate) fn registry(&self) -> &Registry {

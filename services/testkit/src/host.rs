@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// The files of a small host that is in good order, below its folder.
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 46] = [
     (
         "proc/stat",
         "cpu  1000 20 300 9000 40 5 6 7 80 9\ncpu0 500 10 150 4500 20 2 3 3 40 4\ncpu1 500 10 150 4500 20 3 3 4 40 5\n\
-         intr 12345 1 2 3\nctxt 67890\nbtime 1700000000\nprocesses 4321\nsoftirq 2468 1 2 3\n",
+         intr 12345 1 2 3\nctxt 67890\nbtime 1700000000\nprocesses 4321\nprocs_running 2\nprocs_blocked 1\nsoftirq 2468 1 2 3\n",
     ),
     ("proc/loadavg", "0.10 0.20 0.30 1/100 4321\n"),
     (
@@ -39,6 +39,50 @@ const FILES: [(&str, &str); 15] = [
          face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    \
          lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n  eth0: 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36\n",
     ),
+    (
+        "proc/1/net/netstat",
+        "TcpExt: SyncookiesSent ListenDrops PruneCalled\nTcpExt: 1 2 3\nIpExt: InOctets OutOctets\nIpExt: 4 5\n",
+    ),
+    (
+        "proc/1/net/snmp",
+        "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: MaxConn CurrEstab InErrs\nTcp: -1 6 7\nUdp: InErrors\nUdp: 8\n",
+    ),
+    ("proc/1/net/snmp6", "Ip6InOctets                     \t9\nUdp6NoPorts                     \t10\n"),
+    (
+        "proc/1/net/sockstat",
+        "sockets: used 41\nTCP: inuse 5 orphan 0 tw 7 alloc 5 mem 104\nUDP: inuse 0 mem 1\n",
+    ),
+    ("proc/1/net/sockstat6", "TCP6: inuse 3\nFRAG6: inuse 0 memory 0\n"),
+    (
+        "proc/1/net/stat/nf_conntrack",
+        "entries clashres found invalid insert\n000000aa 00000000 00000001 00000002 00000003\n\
+         000000aa 00000000 00000010 00000020 00000030\n",
+    ),
+    ("proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
+    ("proc/sys/fs/file-nr", "735\t0\t2466186\n"),
+    ("proc/sys/kernel/random/entropy_avail", "256\n"),
+    ("proc/sys/kernel/random/poolsize", "256\n"),
+    ("proc/pressure/cpu", "some avg10=1.53 avg60=0.87 avg300=0.73 total=1234567\n"),
+    ("proc/pressure/io", "some avg10=0 total=2000000\nfull avg10=0 total=1000000\n"),
+    ("proc/pressure/memory", "some avg10=0 total=0\nfull avg10=0 total=0\n"),
+    ("sys/class/net/eth0/address", "02:fc:00:00:00:01\n"),
+    ("sys/class/net/eth0/operstate", "up\n"),
+    ("sys/class/net/eth0/flags", "0x1003\n"),
+    ("sys/class/net/eth0/mtu", "1500\n"),
+    ("sys/class/net/eth0/speed", "-1\n"),
+    ("sys/class/net/eth0/statistics/rx_nohandler", "3\n"),
+    ("sys/class/hwmon/hwmon0/name", "coretemp\n"),
+    ("sys/class/hwmon/hwmon0/temp1_input", "42000\n"),
+    ("sys/class/hwmon/hwmon0/temp1_label", "Package id 0\n"),
+    ("sys/class/hwmon/hwmon0/fan1_input", "1200\n"),
+    ("sys/class/thermal/thermal_zone0/type", "acpitz\n"),
+    ("sys/class/thermal/thermal_zone0/temp", "27800\n"),
+    ("sys/class/thermal/cooling_device0/type", "Processor\n"),
+    ("sys/class/thermal/cooling_device0/cur_state", "0\n"),
+    ("sys/class/thermal/cooling_device0/max_state", "10\n"),
+    ("sys/devices/system/clocksource/clocksource0/available_clocksource", "tsc hpet \n"),
+    ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n"),
+    ("root/run/udev/data/b254:0", "S:disk/x\nE:ID_MODEL=Made up\nE:ID_FS_TYPE=ext4\n"),
     ("sys/devices/system/cpu/online", "0-1\n"),
     ("root/etc/os-release", "ID=debian\n"),
 ];

@@ -19,12 +19,13 @@ const KEYS: [&str; 9] = [
 ];
 
 /// What diskstats calls a sector, whatever the disk's are, in bytes.
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
     let bytes = context.files.proc("diskstats")?;
-    for (name, counts) in text::lines(&bytes).filter_map(parse).filter(|(name, _)| !is_left_out(name)) {
-        let name = text::printable(name);
+    for disk in text::lines(&bytes).filter_map(parse).filter(|disk| !is_left_out(disk.name)) {
+        let Some(counts) = disk.counts() else { continue };
+        let name = text::printable(disk.name);
         if context.exclude.disk(&name) {
             continue;
         }
@@ -36,19 +37,36 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
     Ok(())
 }
 
-/// Name and counts in the order of [`KEYS`]; none for a line of another shape.
-fn parse(line: &[u8]) -> Option<(&[u8], [u64; 9])> {
-    let (_major, rest) = text::first_word(line)?;
-    let (_minor, rest) = text::first_word(rest)?;
+/// A line of diskstats.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Disk<'a> {
+    /// The numbers of the device.
+    pub(crate) major: u64,
+    pub(crate) minor: u64,
+    pub(crate) name: &'a [u8],
+    /// What was counted, in the kernel's order.
+    pub(crate) numbers: [u64; 17],
+    /// How many of them this kernel tells.
+    pub(crate) count: usize,
+}
+
+/// None for a line of another shape.
+pub(crate) fn parse(line: &[u8]) -> Option<Disk<'_>> {
+    let (major, rest) = text::first_word(line)?;
+    let (minor, rest) = text::first_word(rest)?;
     let (name, rest) = text::first_word(rest)?;
     let (numbers, count) = text::numbers(rest)?;
-    let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
-    let [reads, read_merged, read, read_time, writes, write_merged, written, write_time, _, busy, _] =
-        numbers;
-    match count {
-        11.. => Some((
-            name,
-            [
+    Some(Disk { major: text::number(major)?, minor: text::number(minor)?, name, numbers, count })
+}
+
+impl Disk<'_> {
+    /// Counts in the order of [`KEYS`]; none for a line of another length.
+    fn counts(&self) -> Option<[u64; 9]> {
+        let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
+        let [reads, read_merged, read, read_time, writes, write_merged, written, write_time, _, busy, ..] =
+            self.numbers;
+        match self.count {
+            11.. => Some([
                 reads,
                 writes,
                 bytes(read),
@@ -58,14 +76,14 @@ fn parse(line: &[u8]) -> Option<(&[u8], [u64; 9])> {
                 read_merged,
                 write_merged,
                 busy,
-            ],
-        )),
-        4 => {
-            // Linux 2.6 tells less of partitions.
-            let [reads, read, writes, written, ..] = numbers;
-            Some((name, [reads, writes, bytes(read), bytes(written), 0, 0, 0, 0, 0]))
+            ]),
+            4 => {
+                // Linux 2.6 tells less of partitions.
+                let [reads, read, writes, written, ..] = self.numbers;
+                Some([reads, writes, bytes(read), bytes(written), 0, 0, 0, 0, 0])
+            }
+            _ => None,
         }
-        _ => None,
     }
 }
 
@@ -81,11 +99,12 @@ mod tests {
 
     #[test]
     fn counts_come_in_the_order_of_the_keys() {
-        let line = b" 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17";
-        assert_eq!(parse(line), Some((&b"vda"[..], [1, 5, 3 * 512, 7 * 512, 4, 8, 2, 6, 10])));
-        assert_eq!(parse(b"3 1 hda1 1 2 3 4"), Some((&b"hda1"[..], [1, 3, 1024, 2048, 0, 0, 0, 0, 0])));
+        let line: &[u8] = b" 254 0 vda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17";
+        let counts = |line| parse(line).and_then(|disk| Some((disk.name, disk.counts()?)));
+        assert_eq!(counts(line), Some((&b"vda"[..], [1, 5, 3 * 512, 7 * 512, 4, 8, 2, 6, 10])));
+        assert_eq!(counts(b"3 1 hda1 1 2 3 4"), Some((&b"hda1"[..], [1, 3, 1024, 2048, 0, 0, 0, 0, 0])));
         for odd in [&b""[..], b"1 2", b"1 2 sda", b"1 2 sda x", b"1 2 sda 1 2 3 4 5"] {
-            assert_eq!(parse(odd), None);
+            assert_eq!(counts(odd), None);
         }
     }
 

@@ -144,10 +144,10 @@ impl Partitions {
 /// None where that is all of them: this process stands on the host, or the host is a folder that somebody made
 /// up, where nothing is mounted at all.
 ///
-/// Below a host root, and in a container that was given the host's `/proc` alone, a mount point is the host's only where our own mountinfo has it there with the same
-/// device and the same root within it; else it is an empty folder of the mount above, or the container's
-/// own. It is not asked by stat, which hangs on a dead server and differs on btrfs.
-fn mountinfo(files: &Files) -> Result<Option<(Content, Vec<u8>)>, HostError> {
+/// Below a host root, and in a container that was given the host's `/proc` alone, a mount point is the host's only
+/// where our own mountinfo has it there with the same device and the same root within it; else it is an empty folder
+/// of the mount above, or the container's own. It is not asked by stat, which hangs on a dead server and differs on btrfs.
+pub(crate) fn mountinfo(files: &Files) -> Result<Option<(Content, Vec<u8>)>, HostError> {
     if files.host().root == Path::new("/") && !files.stands_elsewhere() {
         return Ok(None);
     }
@@ -159,7 +159,7 @@ fn mountinfo(files: &Files) -> Result<Option<(Content, Vec<u8>)>, HostError> {
 }
 
 /// The mount points of `theirs` that `ours` has below `root`, with the same device and root.
-fn seen_alike(theirs: &[u8], ours: &[u8], root: &Path) -> HashSet<Vec<u8>> {
+pub(crate) fn seen_alike(theirs: &[u8], ours: &[u8], root: &Path) -> HashSet<Vec<u8>> {
     let ours = topmost(ours);
     let below_root = |point: &[u8]| {
         let path = root.join(Path::new(OsStr::from_bytes(point)).strip_prefix("/").ok()?);
@@ -202,21 +202,21 @@ fn types_on_devices(filesystems: &[u8]) -> HashSet<&[u8]> {
 
 /// A line of `mounts`.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    device: Vec<u8>,
-    point: Vec<u8>,
-    fstype: Vec<u8>,
-    options: Vec<u8>,
+pub(crate) struct Mount {
+    pub(crate) device: Vec<u8>,
+    pub(crate) point: Vec<u8>,
+    pub(crate) fstype: Vec<u8>,
+    pub(crate) options: Vec<u8>,
 }
 
 impl Mount {
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|field| !field.is_empty());
         let mut field = || fields.next().map(decode);
         Some(Self { device: field()?, point: field()?, fstype: field()?, options: field()? })
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(OsStr::from_bytes(&self.point))
     }
 

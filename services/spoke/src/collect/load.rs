@@ -3,18 +3,22 @@
 use agent::post::DataType;
 
 use super::{Context, Points, text};
+use crate::files::Files;
 use crate::host::HostError;
 
 const FILE: &str = "loadavg";
 const KEYS: [&str; 3] = ["load_average_01min", "load_average_05min", "load_average_15min"];
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.files.proc(FILE)?;
-    let averages = parse(&bytes).ok_or_else(|| context.files.host().lacks(FILE, "three load averages"))?;
-    for (key, average) in KEYS.into_iter().zip(averages) {
+    for (key, average) in KEYS.into_iter().zip(read(context.files)?) {
         points.host(key, DataType::Gauge, average);
     }
     Ok(())
+}
+
+/// The averages of 1, 5 and 15 minutes.
+pub(crate) fn read(files: &Files) -> Result<[f64; 3], HostError> {
+    parse(&files.proc(FILE)?).ok_or_else(|| files.host().lacks(FILE, "three load averages"))
 }
 
 fn parse(bytes: &[u8]) -> Option<[f64; 3]> {

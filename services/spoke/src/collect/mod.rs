@@ -5,19 +5,20 @@
 
 pub mod cpu;
 mod cpufreq;
-mod disk;
+pub(crate) mod disk;
 mod exclude;
-mod filesystem;
-mod load;
+pub(crate) mod filesystem;
+pub(crate) mod load;
 mod memory;
-mod network;
+pub(crate) mod network;
 mod points;
 mod process;
-mod statvfs;
+pub(crate) mod statvfs;
 mod swap;
 pub mod text;
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent::clock::Clock;
@@ -29,7 +30,7 @@ use crate::reason::{AllLeftOut, LeftOut, Reason};
 pub use exclude::{Exclude, Pattern};
 pub(crate) use filesystem::root_mount;
 use points::Points;
-use statvfs::Askers;
+pub(crate) use statvfs::Askers;
 
 /// What a collector may look at.
 struct Context<'a> {
@@ -45,7 +46,8 @@ struct Context<'a> {
 /// What collectors keep from one round to the next.
 #[derive(Debug, Default)]
 struct Known {
-    askers: Askers,
+    /// Shared with all who ask how full partitions are: one that hangs holds one thread.
+    askers: Arc<Askers>,
     partitions: RefCell<filesystem::Partitions>,
     policies: RefCell<cpufreq::Policies>,
     /// How many datapoints the last round had.
@@ -60,8 +62,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(root: &HostRoot) -> Self {
-        Self { files: Files::new(root), known: Known::default() }
+    pub(crate) fn new(root: &HostRoot, askers: Arc<Askers>) -> Self {
+        Self { files: Files::new(root), known: Known { askers, ..Known::default() } }
     }
 
     /// Reads the host once; percentages are over the time since `before`.
@@ -149,7 +151,7 @@ fn all(context: &Context<'_>, clock: Clock) -> Round {
 }
 
 /// An error with its source.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 

@@ -21,31 +21,34 @@ const KEYS: [&str; 8] = [
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
     let bytes = context.files.of_init("net/dev")?;
-    for (name, counts) in text::lines(&bytes).filter_map(parse) {
+    for (name, numbers) in text::lines(&bytes).filter_map(parse) {
         let name = text::printable(name);
         if context.exclude.network(&name) {
             continue;
         }
         let interface = Instance::trailing("network_io_interface", name);
-        for (key, count) in KEYS.into_iter().zip(counts) {
+        for (key, count) in KEYS.into_iter().zip(counts(numbers)) {
             points.of(&interface, key, DataType::Counter, count);
         }
     }
     Ok(())
 }
 
-/// Name and counts in the order of [`KEYS`]; none for the headers and any line of another shape.
-fn parse(line: &[u8]) -> Option<(&[u8], [u64; 8])> {
+/// Name and numbers in the kernel's order; none for the headers and any line of another shape.
+pub(crate) fn parse(line: &[u8]) -> Option<(&[u8], [u64; 16])> {
     // A name may hold colons (aliases of old), the counts hold none.
     let colon = line.iter().rposition(|byte| *byte == b':')?;
-    let (name, counts) = line.split_at_checked(colon)?;
-    let (numbers, count) = text::numbers(counts.get(1..)?)?;
-    let [bytes_recv, packets_recv, errin, dropin, _, _, _, _, bytes_sent, packets_sent, errout, dropout] =
+    let (name, numbers) = line.split_at_checked(colon)?;
+    let (numbers, count) = text::numbers(numbers.get(1..)?)?;
+    // The last four are sent in no post, and a kernel that lacks them has all that is.
+    (count >= 12).then_some((name.trim_ascii(), numbers))
+}
+
+/// Counts in the order of [`KEYS`].
+fn counts(numbers: [u64; 16]) -> [u64; 8] {
+    let [bytes_recv, packets_recv, errin, dropin, _, _, _, _, bytes_sent, packets_sent, errout, dropout, ..] =
         numbers;
-    (count >= numbers.len()).then_some((
-        name.trim_ascii(),
-        [bytes_sent, bytes_recv, packets_sent, packets_recv, errin, errout, dropin, dropout],
-    ))
+    [bytes_sent, bytes_recv, packets_sent, packets_recv, errin, errout, dropin, dropout]
 }
 
 #[cfg(test)]
@@ -54,6 +57,7 @@ mod tests {
 
     #[test]
     fn counts_come_in_the_order_of_the_keys() {
+        let parse = |line| parse(line).map(|(name, numbers)| (name, counts(numbers)));
         let line = b"  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";
         assert_eq!(parse(line), Some((&b"eth0"[..], [9, 1, 10, 2, 3, 11, 4, 12])));
         let glued = b"eth0:1:100 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16";

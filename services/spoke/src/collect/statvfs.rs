@@ -24,7 +24,7 @@ const MOST_THREADS: usize = 8;
 const STACK_BYTES: usize = 128 * 1024;
 
 /// What is known of one mount.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It answered.
     Usage(StatVfs),
     /// It refused.
@@ -39,11 +39,42 @@ type Ask = fn(&Path) -> io::Result<StatVfs>;
 
 /// The threads and what they hang on.
 #[derive(Debug)]
-pub(super) struct Askers {
+pub(crate) struct Askers {
     shared: Arc<Shared>,
     ask: Ask,
-    /// Held while mounts are asked: who asks meanwhile would lose a second thread to the same mount.
-    turn: Mutex<()>,
+    /// Taken while mounts are asked: who asks meanwhile would lose a second thread to the same mount.
+    turn: Turn,
+}
+
+/// Whose turn it is to ask: one's at a time.
+#[derive(Debug, Default)]
+struct Turn {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+impl Turn {
+    /// Waits for the turn, but no longer than that.
+    fn take(&self, limit: Duration) -> Option<Taken<'_>> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.free.wait_timeout_while(taken, limit, |taken| *taken);
+        let (mut taken, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        if result.timed_out() {
+            return None;
+        }
+        *taken = true;
+        Some(Taken(self))
+    }
+}
+
+/// The turn, until it is dropped.
+struct Taken<'a>(&'a Turn);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -102,18 +133,28 @@ impl Default for Askers {
 
 impl Askers {
     fn with(ask: Ask) -> Self {
-        Self { shared: Arc::default(), ask, turn: Mutex::default() }
+        Self { shared: Arc::default(), ask, turn: Turn::default() }
     }
 
-    /// Begins to ask for all of them.
+    /// Begins to ask for all of them, once whoever is asking has done.
     pub(super) fn begin(&self, paths: &[PathBuf]) -> Asking<'_> {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            // Each mount bounds how long the other takes.
+            if let Some(asking) = self.begin_within(paths, LIMIT) {
+                return asking;
+            }
+        }
+    }
+
+    /// Begins to ask for all of them; none where another is asking for longer than `limit`.
+    pub(crate) fn begin_within(&self, paths: &[PathBuf], limit: Duration) -> Option<Asking<'_>> {
+        let turn = self.turn.take(limit)?;
         let hanging = self.shared.lock().hanging.clone();
         let hangs = |path: &PathBuf| !hanging.is_empty() && hanging.contains(path);
         let answers: Vec<_> = paths.iter().map(|path| hangs(path).then_some(Answer::Hangs)).collect();
         let mut asking = Asking { askers: self, paths: paths.to_vec(), answers, job: None, _turn: turn };
         asking.hand_out_rest();
-        asking
+        Some(asking)
     }
 
     /// Asks for all of them, and waits.
@@ -170,13 +211,13 @@ impl Askers {
 }
 
 /// Mounts that are being asked for by one thread, and by another once that one hangs.
-pub(super) struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     askers: &'a Askers,
     paths: Vec<PathBuf>,
     /// What is known; the others are those of the job, in their order.
     answers: Vec<Option<Answer>>,
     job: Option<Arc<Job>>,
-    _turn: MutexGuard<'a, ()>,
+    _turn: Taken<'a>,
 }
 
 impl Asking<'_> {
@@ -192,7 +233,7 @@ impl Asking<'_> {
 
     /// The answers in the order of the paths. Waits at most the limit for each mount that newly hangs, and
     /// not at all for one that hangs already.
-    pub(super) fn answers(mut self) -> Vec<Answer> {
+    pub(crate) fn answers(mut self) -> Vec<Answer> {
         while let Some(job) = self.job.take() {
             let mut found = self.askers.wait(&job).into_iter();
             for answer in self.answers.iter_mut().filter(|answer| answer.is_none()) {

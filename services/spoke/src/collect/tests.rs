@@ -15,7 +15,7 @@ fn root(host: &MadeUpHost) -> HostRoot {
 }
 
 fn collect(host: &MadeUpHost) -> Round {
-    Host::new(&root(host)).collect(&Exclude::default(), None, Clock::system())
+    Host::new(&root(host), Arc::default()).collect(&Exclude::default(), None, Clock::system())
 }
 
 fn keys(round: &Round) -> BTreeSet<&'static str> {
@@ -92,10 +92,11 @@ fn instances(round: &Round) -> Vec<String> {
 #[test]
 fn what_changes_under_a_kept_host_is_in_the_next_post() {
     let made_up = MadeUpHost::new();
-    let mut kept = Host::new(&root(&made_up));
+    let mut kept = Host::new(&root(&made_up), Arc::default());
     let mut next = |made_up: &MadeUpHost| {
         let round = kept.collect(&Exclude::default(), None, Clock::system());
-        let fresh = Host::new(&root(made_up)).collect(&Exclude::default(), None, Clock::system());
+        let fresh =
+            Host::new(&root(made_up), Arc::default()).collect(&Exclude::default(), None, Clock::system());
         assert_eq!(keys(&round), keys(&fresh));
         assert_eq!((instances(&round), &round.left_out), (instances(&fresh), &fresh.left_out));
         // How full the real disk is changes meanwhile.
