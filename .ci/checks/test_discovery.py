@@ -101,6 +101,13 @@ class Site:
     def of_hub(self, name, **labels):
         return self.metrics(self.hub, 5001).sum(f"pattoo_hub_{name}", **labels)
 
+    def listens(self):
+        """Whether the hub answers yet."""
+        try:
+            return bool(self.metrics(self.hub, 5001))
+        except ConnectionError:
+            return False
+
     def log(self):
         return docker("logs", self.hub).stdout.splitlines()
 
@@ -141,6 +148,7 @@ def polls(log):
 
 
 def test_containers_that_share_an_alias_are_followed(site):
+    waiting.until(site.listens, 20, lambda: "\n".join(site.log()))
     waiting.until(lambda: site.of_hub("targets") == 3, 20, lambda: "\n".join(site.log()))
     waiting.until(lambda: all(site.served(spoke) for spoke in site.spokes[:3]), INTERVAL + LATE, "each of three is polled")
     for spoke in site.spokes[3:]:

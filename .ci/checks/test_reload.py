@@ -246,12 +246,12 @@ def test_what_a_spoke_says_changes_in_place(rig):
     before = post()
     interfaces = {point.by_name["network_io_interface"] for point in before.points if "network_io_interface" in point.by_name}
     assert interfaces
-    it.good(network_exclude=".*", processor="made up", cpus=77)
+    it.good(network_exclude=".*", partition_exclude=".*", processor="made up", cpus=77)
     after = post()
     assert after.agent_id == before.agent_id
-    assert not [point for point in after.points if "network_io_interface" in point.by_name]
+    assert not [point for point in after.points if "network_io_interface" in point.by_name or point.kind == "partition"]
     assert {(point.by_name["processor"], point.by_name["cpus"]) for point in after.points} == {("made up", "77")}
-    for key in ("network_exclude", "processor", "cpus"):
+    for key in ("network_exclude", "partition_exclude", "processor", "cpus"):
         del it.own[key]
     it.good()
     assert {point.checksum for point in post().points} >= {point.checksum for point in before.points if point.kind != "partition"}

@@ -12,7 +12,7 @@ use rustix::fs::StatVfs;
 use super::points::Instance;
 use super::statvfs::Answer;
 use super::statvfs::Asking;
-use super::{Context, Points, text};
+use super::{Context, Exclude, Points, text};
 use crate::files::{Content, Files};
 use crate::host::{HostError, HostRoot};
 use crate::reason::{AllLeftOut, LeftOut, Reason};
@@ -75,6 +75,8 @@ pub(super) struct Partitions {
     paths: Vec<PathBuf>,
     /// Partitions that are not seen from here, and why.
     unseen: AllLeftOut,
+    /// What they were chosen by.
+    exclude: Exclude,
 }
 
 #[derive(Debug)]
@@ -110,11 +112,12 @@ impl ToldBy {
 
 impl Partitions {
     fn follow(&mut self, context: &Context<'_>) -> Result<(), HostError> {
-        let Some(told_by) = ToldBy::read(context.files, self.told_by.as_ref())? else { return Ok(()) };
+        let before = self.told_by.as_ref().filter(|_| self.exclude == *context.exclude);
+        let Some(told_by) = ToldBy::read(context.files, before)? else { return Ok(()) };
         let host = context.files.host();
         let types = types_on_devices(&told_by.filesystems);
         let visible = told_by.mountinfo.as_ref().map(|(theirs, ours)| seen_alike(theirs, ours, &host.root));
-        let mut found = Self::default();
+        let mut found = Self { exclude: context.exclude.clone(), ..Self::default() };
         // A device that is not found now may be there the next time.
         let mut all_known = true;
         for mount in
