@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -11,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use warp::Filter;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use crate::shutdown::Stop;
 
 /// What a listener puts up with.
@@ -57,7 +60,17 @@ where
                 continue;
             }
         };
-        let service = TowerToHyperService::new(warp::service(routes.clone()));
+        let pages = TowerToHyperService::new(warp::service(routes.clone()));
+        let service = service_fn(move |request: Request<Incoming>| {
+            // `CONNECT host:1` and `GET host` name no path, and warp panics where there is none.
+            let pages = request.uri().path_and_query().is_some().then(|| pages.call(request));
+            async move {
+                match pages {
+                    Some(page) => page.await,
+                    None => Ok(answer::text(400, "The request names no path.\n")),
+                }
+            }
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -82,4 +95,36 @@ async fn accept(
     let (stream, _peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_without_a_path_is_a_bad_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopped) = Stop::by_hand();
+        let page =
+            warp::path::full().map(|path: warp::path::FullPath| answer::text(200, path.as_str().to_owned()));
+        tokio::spawn(serve(listener, page, Limits::default(), stopped));
+        for (line, status) in [
+            ("GET h", 400),
+            ("CONNECT h:1", 400),
+            ("OPTIONS *", 200),
+            ("GET /a", 200),
+            ("GET http://h/a", 200),
+        ] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("{line} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answered = String::new();
+            stream.read_to_string(&mut answered).await.unwrap();
+            assert!(answered.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answered:?}");
+        }
+    }
 }
