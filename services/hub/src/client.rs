@@ -9,7 +9,10 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Body;
 use hyper::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::PROGRAM;
@@ -83,6 +86,44 @@ async fn within(
     asked: impl Future<Output = Result<Answer, Fault>>,
 ) -> Result<Answer, Fault> {
     tokio::time::timeout(limit, asked).await.unwrap_or(Err(Fault::Timeout))
+}
+
+/// Reads the body of a 200, of at most `most` bytes; of any other answer none.
+async fn whole<B>(answer: Response<B>, most: usize) -> Result<Answer, Fault>
+where
+    B: Body<Data = Bytes, Error: Error + 'static>,
+{
+    let status = answer.status().as_u16();
+    let retry_after = retry_after(answer.headers(), SystemTime::now());
+    let body = if status == 200 { read(answer.into_body(), most).await? } else { Bytes::new() };
+    Ok(Answer { status, body, retry_after })
+}
+
+async fn read<B>(body: B, most: usize) -> Result<Bytes, Fault>
+where
+    B: Body<Data = Bytes, Error: Error + 'static>,
+{
+    let announced = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > most) {
+        return Err(Fault::TooLarge);
+    }
+    let mut body = std::pin::pin!(body);
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(part) = frame.map_err(|error| fault(&error))?.into_data() else { continue };
+        // Read in one piece, it is handed on as it is.
+        if announced == Some(part.len()) {
+            return Ok(part);
+        }
+        if gathered.len() + part.len() > most {
+            return Err(Fault::TooLarge);
+        }
+        if gathered.is_empty() {
+            gathered.reserve(announced.unwrap_or(0));
+        }
+        gathered.extend_from_slice(&part);
+    }
+    Ok(gathered.freeze())
 }
 
 /// What `Retry-After` says: seconds, or a date. A date is measured from the server's own `Date` where it gives

@@ -4,18 +4,17 @@
 //! would pin an address besides, and its reset says nothing about the host. So each question has a connection of
 //! its own, driven by the task that asks, with none of the options that watch over a long life.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::{Body, Incoming};
+use bytes::Bytes;
+use http_body_util::Empty;
 use hyper::client::conn::http1::Builder;
 use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tower_service::Service;
 
-use super::{Answer, Fault, fault, retry_after, user_agent, within};
+use super::{Answer, Fault, fault, user_agent, whole, within};
 use crate::resolve::Resolver;
 
 /// What is read at once: a usual post, headers and all, so that its body is handed on as it was read.
@@ -79,33 +78,4 @@ impl Getter {
             .body(Empty::new())
             .map_err(|_| Fault::Protocol)
     }
-}
-
-async fn whole(answer: Response<Incoming>, most: usize) -> Result<Answer, Fault> {
-    let status = answer.status().as_u16();
-    let retry_after = retry_after(answer.headers(), SystemTime::now());
-    let body = if status == 200 { read(answer.into_body(), most).await? } else { Bytes::new() };
-    Ok(Answer { status, body, retry_after })
-}
-
-async fn read(mut body: Incoming, most: usize) -> Result<Bytes, Fault> {
-    let announced = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    if announced.is_some_and(|length| length > most) {
-        return Err(Fault::TooLarge);
-    }
-    let mut gathered = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(part) = frame.map_err(|error| fault(&error))?.into_data() else { continue };
-        if announced == Some(part.len()) {
-            return Ok(part);
-        }
-        if gathered.len() + part.len() > most {
-            return Err(Fault::TooLarge);
-        }
-        if gathered.is_empty() {
-            gathered.reserve(announced.unwrap_or(0));
-        }
-        gathered.extend_from_slice(&part);
-    }
-    Ok(gathered.freeze())
 }

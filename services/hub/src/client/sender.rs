@@ -1,14 +1,14 @@
 //! Posting to the server.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response, Url};
+use reqwest::{RequestBuilder, Url};
 
-use super::{Answer, Fault, fault, retry_after, user_agent, within};
+use super::{Answer, Fault, fault, user_agent, whole, within};
 use crate::resolve::Resolver;
 
 /// How long a connection may idle before it is closed: shorter than servers keep theirs (gunicorn: 2 s), so
@@ -48,7 +48,7 @@ impl Sender {
         };
         let asked = async {
             match request(&self.kept()).send().await {
-                Ok(answer) => whole(answer, most).await,
+                Ok(answer) => whole(answer.into(), most).await,
                 Err(error) => match fault(&error) {
                     Fault::Reset => ask(request(&self.fresh), most).await,
                     fault => Err(fault),
@@ -84,27 +84,5 @@ fn builder() -> reqwest::ClientBuilder {
 }
 
 async fn ask(request: RequestBuilder, most: usize) -> Result<Answer, Fault> {
-    whole(request.send().await.map_err(|error| fault(&error))?, most).await
-}
-
-async fn whole(answer: Response, most: usize) -> Result<Answer, Fault> {
-    let status = answer.status().as_u16();
-    let retry_after = retry_after(answer.headers(), SystemTime::now());
-    let body = if status == 200 { read(answer, most).await? } else { Bytes::new() };
-    Ok(Answer { status, body, retry_after })
-}
-
-async fn read(mut answer: Response, most: usize) -> Result<Bytes, Fault> {
-    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
-    if announced.is_some_and(|length| length > most) {
-        return Err(Fault::TooLarge);
-    }
-    let mut body = BytesMut::with_capacity(announced.unwrap_or(0));
-    while let Some(part) = answer.chunk().await.map_err(|error| fault(&error))? {
-        if body.len() + part.len() > most {
-            return Err(Fault::TooLarge);
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(body.freeze())
+    whole(request.send().await.map_err(|error| fault(&error))?.into(), most).await
 }
