@@ -1,8 +1,8 @@
 //! The spoke: tells how its host is doing.
 //!
 //! The life of a number: a collector ([`collect`]) reads it below a [`host::HostRoot`] and makes a datapoint
-//! of it; [`agent::post`] writes the post; [`http`] serves it. Beside it [`exporter`] writes `/metrics`. Collecting knows no HTTP, and serving reads
-//! no files.
+//! of it; [`agent::post`] writes the post; [`http`] serves it. Beside it [`exporter`] writes `/metrics`. Collecting
+//! knows no HTTP, and serving reads no files.
 
 mod cgroup;
 pub mod collect;
@@ -20,6 +20,8 @@ mod reason;
 pub mod ring;
 mod scrape;
 pub mod settings;
+#[cfg(test)]
+mod spoilt;
 pub mod spoke;
 mod surroundings;
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use testkit::MadeUpHost;
 
 use super::*;
+use crate::spoilt::any_file;
 
 fn root(host: &MadeUpHost) -> HostRoot {
     HostRoot::new(Some(host.path("proc")), Some(host.path("sys")), Some(host.path("root")))
@@ -132,41 +133,8 @@ fn what_changes_under_a_kept_host_is_in_the_next_post() {
     next(&made_up);
 }
 
-/// Anything at all, or the right text with a piece of it replaced by anything.
-fn content(file: &'static str) -> impl Strategy<Value = Vec<u8>> {
-    let right = MadeUpHost::at_first(file).as_bytes();
-    let anything = prop::collection::vec(any::<u8>(), 0..200);
-    let odd = prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..20),
-        prop::sample::select(vec![
-            &b"18446744073709551616"[..],
-            b"18446744073709551615",
-            b"-1",
-            b"nan",
-            b"1e999",
-            b"\\040",
-            b"\\",
-            b":",
-            b" ",
-            b"\n",
-            b"\0",
-        ])
-        .prop_map(<[u8]>::to_vec),
-    ];
-    let spoilt = (0..=right.len(), 0..=right.len(), odd).prop_map(move |(from, to, odd)| {
-        let (from, to) = (from.min(to), from.max(to));
-        [&right[..from], &odd, &right[to..]].concat()
-    });
-    prop_oneof![1 => anything, 4 => spoilt]
-}
-
 /// The keys of a host in good order.
 static WHOLE: LazyLock<BTreeSet<&str>> = LazyLock::new(|| keys(&collect(&MadeUpHost::new())));
-
-fn any_file() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
-    let files: Vec<_> = MadeUpHost::files().collect();
-    prop::sample::select(files).prop_flat_map(|file| content(file).prop_map(move |bytes| (file, bytes)))
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
