@@ -304,7 +304,7 @@ impl Spoke {
         let mut page = self.exporter.page(wish.format, &wish.collectors, &self.hostname());
         // Who asks for some collectors alone says nothing of the others.
         if wish.collectors.is_empty() {
-            self.missing.update(std::mem::take(&mut page.left_out));
+            self.missing.update_beside(std::mem::take(&mut page.left_out), &self.notices);
         }
         self.metrics.cut(&page.cut);
         let own = TextEncoder::new().encode_to_string(&self.registry().gather());

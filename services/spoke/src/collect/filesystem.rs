@@ -57,7 +57,7 @@ fn left_out(reason: Reason, text: String) -> LeftOut {
 }
 
 /// Why one of the host's mounts is not the one that is found here.
-fn unseen(host: &HostRoot) -> LeftOut {
+pub(crate) fn unseen(host: &HostRoot) -> LeftOut {
     if host.root_given {
         left_out(Reason::NotSeen, format!("the host's mount is not seen below {}", host.root.display()))
     } else {

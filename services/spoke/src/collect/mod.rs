@@ -138,10 +138,7 @@ fn all(context: &Context<'_>, clock: Clock) -> Round {
             Ok(()) => left_out.append(&mut instances),
             Err(error) => {
                 points.datapoints.truncate(before);
-                let (collector, reason, mut text) = (family.name, error.reason(), chain(&error));
-                if reason == Reason::Permission {
-                    text = format!("{}: {text}", reason.word());
-                }
+                let (collector, reason, text) = (family.name, error.reason(), why(&error));
                 left_out.insert(format!("collector {collector}"), LeftOut { collector, reason, text });
             }
         }
@@ -150,8 +147,14 @@ fn all(context: &Context<'_>, clock: Clock) -> Round {
     Round { datapoints: points.datapoints, readings, left_out }
 }
 
+/// Why something is left out, for a person.
+pub(crate) fn why(error: &HostError) -> String {
+    let (reason, text) = (error.reason(), chain(error));
+    if reason == Reason::Permission { format!("{}: {text}", reason.word()) } else { text }
+}
+
 /// An error with its source.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::page::{Kind, Page};
 use super::settings::Settings;
 use super::{Done, Round};
-use crate::collect::filesystem::{Mount, mountinfo, seen_alike};
+use crate::collect::filesystem::{Mount, mountinfo, seen_alike, unseen};
 use crate::collect::statvfs::Answer;
 use crate::collect::text;
 use crate::files::{Content, Files};
@@ -75,8 +75,7 @@ impl Known {
                 continue;
             }
             if visible.as_ref().is_some_and(|points| !points.contains(&mount.point)) {
-                let reason = format!("the host's mount is not seen below {}", host.root.display());
-                found.unseen.push((format!("partition {}", labels.point), reason));
+                found.unseen.push((format!("partition {}", labels.point), unseen(host).text));
                 continue;
             }
             found.paths.push(host.path(&mount.path()));

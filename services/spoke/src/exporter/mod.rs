@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::collect::{Askers, chain};
+use crate::collect::{Askers, why};
 use crate::files::Files;
 use crate::host::{HostError, HostRoot};
 use attribute::Keeper;
@@ -199,7 +199,7 @@ impl Exporter {
                 page.back_to(place);
             }
             if let Err(Nothing::Failed(error)) = &result {
-                page.leave_out(format!("collector {name}"), chain(error));
+                page.leave_out(format!("collector {name}"), why(error));
             }
             let age = succeeded.get(name).map(Instant::elapsed);
             readings.push(Reading { name, success: result.is_ok(), duration: started.elapsed(), age });
