@@ -17,8 +17,9 @@ from test_commands import daemon  # noqa: F401 (a fixture)
 from test_containers import images  # noqa: F401 (a fixture)
 
 both = pytest.mark.parametrize("program", (SPOKE, HUB), ids=["spoke", "hub"])
-# Looked at every 4 s and believed half a second later; the rest is for a machine under load.
-WATCHED = 4.5 + 3
+LOOKED_AT = 4
+# Believed half a second later; the rest is for a machine under load.
+WATCHED = LOOKED_AT + 0.5 + 3
 POLLED = re.compile(r"^(?P<when>\S+Z) +DEBUG .*polled target=\S+:(?P<port>\d+) state=(?P<state>\w+)")
 NOT_TAKEN = "the configuration is not taken; what was in force stays"
 RESTART = "where it takes a restart"
@@ -193,11 +194,11 @@ def test_a_folder_is_watched_without_a_signal(rig):
     def becomes(name):
         waiting.until(lambda: hostname() == name, WATCHED, lambda: f"{name}: {spoke.log()}")
 
-    # What is half written would be the defaults.
+    # What is half written would be the defaults; it is looked at while more is being written.
     path = it.config / f"{SPOKE}.yaml"
     with path.open("w") as file:
         file.write(f"{SPOKE}:\n")
-        file.flush()
+        waiting.holds(lambda: (file.write("#\n"), file.flush()), LOOKED_AT + 1, "it is written on")
         file.write("  hostname: three.example.com\n  ip_listen_address: 127.0.0.1\n  ip_bind_port: 0\n")
     becomes("three.example.com")
     swap(it.config, "1", {SPOKE: own | {"hostname": "four.example.com"}, "pattoo": {"pattoo": it.pattoo}})
