@@ -2,6 +2,7 @@
 //! a cap on the body, no redirects, no proxy from the environment. Polling asks each target over a connection of
 //! its own ([`Getter`]); delivering keeps some to the one server for a moment ([`Sender`]).
 
+mod capped;
 mod getter;
 mod sender;
 
@@ -33,7 +34,7 @@ pub enum Fault {
     Reset,
     /// There is no way to the host.
     Unreachable,
-    /// The body is larger than it may be.
+    /// The answer is larger than it may be.
     TooLarge,
     /// What came is no HTTP.
     Protocol,
@@ -172,6 +173,7 @@ fn of_kind(kind: ErrorKind) -> Option<Fault> {
             Some(Fault::Unreachable)
         }
         ErrorKind::TimedOut => Some(Fault::Timeout),
+        ErrorKind::FileTooLarge => Some(Fault::TooLarge),
         _ => None,
     }
 }

@@ -12,8 +12,10 @@ use hyper::client::conn::http1::Builder;
 use hyper::header::{ACCEPT, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
+use super::capped::Capped;
 use super::{Answer, Fault, fault, user_agent, whole, within};
 use crate::resolve::Resolver;
 
@@ -50,6 +52,8 @@ impl Getter {
     async fn ask(&self, url: Uri, most: usize) -> Result<Answer, Fault> {
         let request = self.request(&url)?;
         let stream = self.connector.clone().call(url).await.map_err(|error| fault(&error))?;
+        // Chunks of 20 bytes have a quarter more than their content.
+        let stream = TokioIo::new(Capped::new(stream.into_inner(), most + most / 4 + READ_BYTES));
         let (mut sender, connection) = self.http.handshake(stream).await.map_err(|error| fault(&error))?;
         let asked = async {
             let answer = sender.send_request(request).await.map_err(|error| fault(&error))?;

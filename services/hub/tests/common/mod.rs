@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hub::target::{Host, Target};
 use testkit::http::{metric, post_json};
 use testkit::post::post;
-use testkit::{Folder, LIMIT, Program, Server, Spoke, SpokeManner, wait_until};
+use testkit::{Folder, LIMIT, Program, Request, Server, Spoke, SpokeManner, wait_until};
 
 /// The real program.
 pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_pattoo_agent_os_hubd");
@@ -84,6 +84,12 @@ pub(crate) fn due(spoke: &Spoke, interval: Duration, at: SystemTime) -> (SystemT
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default() - target.offset(interval);
     let late = Duration::from_nanos((since.as_nanos() % interval.as_nanos()) as u64);
     (at - late, late)
+}
+
+/// The longest pause between two of these requests.
+pub(crate) fn longest_pause(asked: &[Request]) -> Duration {
+    let pauses = asked.windows(2).map(|two| two[1].at.duration_since(two[0].at).unwrap_or_default());
+    pauses.max().unwrap_or_default()
 }
 
 /// How many posts have entered the books: taken now, or found from an earlier run.
