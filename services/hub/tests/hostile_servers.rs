@@ -1,5 +1,10 @@
 //! Servers that want the hub's harm: what each way costs the hub, and that nothing is lost by it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must stop, and say where"
+)]
 #![allow(clippy::print_stdout, reason = "figures are told")]
 
 mod common;
@@ -163,7 +168,8 @@ fn hostile_servers_cost_the_hub_little_and_the_posts_nothing() {
     assert_balanced(&hub);
     wait_until("descriptors and threads are as before", LIMIT, || {
         let now = Taken::by(&hub);
-        now.descriptors <= quiet.descriptors && now.threads <= quiet.threads
+        // Threads that wait for the disk come and go.
+        now.descriptors <= quiet.descriptors && now.threads <= quiet.threads + 2
     });
     println!("afterwards: {:?}", Taken::by(&hub));
 }

@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::peer::{head, whole};
+use crate::post::{now_ms, post};
 
 /// What a hostile peer answers, whatever it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Hostile {
     Gigabyte,
     /// 100 MB of spaces, packed by gzip to 100 KB.
     GzipBomb,
-    /// Lists in lists, 100,000 levels.
+    /// A post with lists in lists in it, 100,000 levels.
     Deep,
     /// Redirects to another address.
     RedirectTo(SocketAddr),
@@ -89,7 +90,8 @@ impl Hostile {
             }
             Self::GzipBomb => whole(stream, "200 OK", "Content-Encoding: gzip\r\n", &BOMB),
             Self::Deep => {
-                let deep = format!("{{\"a\":{}{}}}", "[".repeat(LEVELS), "]".repeat(LEVELS));
+                let post = String::from_utf8(post("deep", now_ms(), 0)).unwrap();
+                let deep = post.replace("1.5", &format!("{}{}", "[".repeat(LEVELS), "]".repeat(LEVELS)));
                 whole(stream, "200 OK", "", deep.as_bytes())
             }
             Self::RedirectTo(elsewhere) => {

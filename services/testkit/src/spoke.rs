@@ -33,7 +33,7 @@ pub enum SpokeManner {
     Error,
     /// Gives a post of the day after.
     Tomorrow,
-    /// Gives posts of this agent, which is not its own.
+    /// Gives posts of this agent, which is not its own, a byte longer than that one's.
     Pose(&'static str),
     /// Answers so.
     Hostile(Hostile),
@@ -158,7 +158,7 @@ impl Shared {
                 "",
                 &post(&self.agent_id, crate::post::now_ms() + DAY_MS, self.filler),
             ),
-            SpokeManner::Pose(other) => whole(stream, "200 OK", "", &post(other, stamp, self.filler)),
+            SpokeManner::Pose(other) => whole(stream, "200 OK", "", &post(other, stamp, self.filler + 1)),
             SpokeManner::Hostile(hostile) => hostile.answer(stream),
         }
     }

@@ -80,7 +80,7 @@ pub(crate) fn freeze(hub: &Program, spokes: &[(&str, &Spoke)]) -> BTreeMap<Strin
 /// When the spoke was due last before `at`, and how long before.
 pub(crate) fn due(spoke: &Spoke, interval: Duration, at: SystemTime) -> (SystemTime, Duration) {
     let address = spoke.address();
-    let target = Target { host: Host::Address(address.ip()), port: address.port() };
+    let target = Target { host: Host::Address(address.ip()), port: address.port(), tls: None };
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default() - target.offset(interval);
     let late = Duration::from_nanos((since.as_nanos() % interval.as_nanos()) as u64);
     (at - late, late)
@@ -88,7 +88,8 @@ pub(crate) fn due(spoke: &Spoke, interval: Duration, at: SystemTime) -> (SystemT
 
 /// The longest pause between two of these requests.
 pub(crate) fn longest_pause(asked: &[Request]) -> Duration {
-    let pauses = asked.windows(2).map(|two| two[1].at.duration_since(two[0].at).unwrap_or_default());
+    let pauses = asked.iter().zip(asked.iter().skip(1));
+    let pauses = pauses.map(|(one, next)| next.at.duration_since(one.at).unwrap_or_default());
     pauses.max().unwrap_or_default()
 }
 
