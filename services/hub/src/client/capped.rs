@@ -31,6 +31,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Capped<T> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         let Some(left) = self.left.checked_sub(buffer.filled().len() - before) else {
+            // An error comes without bytes.
+            buffer.set_filled(before);
             return Poll::Ready(Err(ErrorKind::FileTooLarge.into()));
         };
         self.left = left;

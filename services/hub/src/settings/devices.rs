@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use agent::config::{ConfigError, Configuration};
 use serde::Deserialize;
 
+use super::tls_name;
 use crate::target::{Device, Host, Resolve, Target};
 
 /// An item of `ip_devices`.
@@ -16,12 +17,15 @@ pub(super) struct Written {
     ip_bind_port: u16,
     #[serde(default)]
     resolve: Resolve,
+    tls: Option<bool>,
+    tls_name: Option<String>,
 }
 
-/// The items of `ip_devices`, judged.
+/// The items of `ip_devices`, judged; over TLS unless they say otherwise.
 pub(super) fn devices(
     configuration: &Configuration,
     written: &[Written],
+    over_tls: bool,
 ) -> Result<Vec<Device>, ConfigError> {
     let mut devices = Vec::with_capacity(written.len());
     let mut listed = HashSet::with_capacity(written.len());
@@ -45,8 +49,10 @@ pub(super) fn devices(
         if device.ip_bind_port == 0 {
             return Err(fault("ip_bind_port", "a port from 1 to 65535 is expected, found 0".to_owned()));
         }
-        let target = Target { host, port: device.ip_bind_port };
-        if !listed.insert(target.clone()) {
+        let tls = device.tls.unwrap_or(over_tls).then(|| tls_name(&host, device.tls_name.as_deref()));
+        let tls = tls.transpose().map_err(|reason| fault("tls_name", reason))?;
+        let target = Target { host, port: device.ip_bind_port, tls };
+        if !listed.insert((target.host.clone(), target.port)) {
             return Err(fault("ip_address", format!("{target} is listed twice")));
         }
         devices.push(Device { target, resolve: device.resolve });

@@ -7,10 +7,15 @@ pub const OWN: Section = Section {
     name: "pattoo_agent_os_hubd",
     strict: true,
     keys: &[
-        Key::new("ip_devices", Kind::List, "what is polled: items of `ip_address` (address or host name), `ip_bind_port` and, where every address of the name is a host of its own, `resolve: all` (none; needed unless `receive`)").or("ip_targets"),
+        Key::new("ip_devices", Kind::List, "what is polled: items of `ip_address` (address or host name), `ip_bind_port` and, where every address of the name is a host of its own, `resolve: all`; `tls` and `tls_name` as below (none; needed unless `receive`)").or("ip_targets"),
         Key::new("max_addresses", Kind::Integer, "addresses of one name with `resolve: all` that are polled; the others are left out and counted (`5000`)"),
         Key::new("polling_interval", Kind::Integer, "seconds between two polls of a target; 0 means 300 (`300`)"),
         Key::new("poll_timeout", Kind::Integer, "seconds for a whole poll, at most the interval (`10`, or the interval where that is shorter)"),
+        Key::new("poll_tls", Kind::Switch, "whether targets are asked over TLS; `tls: true` or `false` of an item says it for that one (`false`)"),
+        Key::new("poll_ca_file", Kind::Text, "PEM file of the authorities whose certificates are taken (the system's public ones)"),
+        Key::new("poll_certificate_file", Kind::Text, "PEM file of the certificate that the hub shows to targets, those that signed it after it (none)"),
+        Key::new("poll_key_file", Kind::Text, "PEM file of its private key (none)"),
+        Key::new("poll_token_file", Kind::Text, "file whose first token is sent to targets as `Authorization: Bearer` (none)"),
         Key::new("ip_listen_address", Kind::Text, "address of pages, health, metrics and receiving (`127.0.0.1`; in the image `0.0.0.0`)"),
         Key::new("ip_bind_port", Kind::Integer, "port of pages, health, metrics and receiving; 0: a free one (`5001`)"),
         Key::new("receive", Kind::Switch, "whether other agents may post here, as to a pattoo server (`false`)"),
@@ -40,6 +45,24 @@ pub const API: Section = Section {
     keys: &[
         Key::new("ip_address", Kind::Text, "address or host name of the pattoo server (`localhost`)"),
         Key::new("ip_bind_port", Kind::Integer, "port of its agent API (`20201`)"),
+        Key::new("tls", Kind::Switch, "whether posts go over TLS (`false`)"),
+        Key::new("tls_name", Kind::Text, "the name that the server's certificate has to have (`ip_address`)"),
+        Key::new(
+            "ca_file",
+            Kind::Text,
+            "PEM file of the authorities whose certificates are taken (the system's public ones)",
+        ),
+        Key::new(
+            "certificate_file",
+            Kind::Text,
+            "PEM file of the certificate that is shown to the server, those that signed it after it (none)",
+        ),
+        Key::new("key_file", Kind::Text, "PEM file of its private key (none)"),
+        Key::new(
+            "token_file",
+            Kind::Text,
+            "file whose first token is sent to the server as `Authorization: Bearer` (none)",
+        ),
         Key::new("enabled", Kind::Switch, "`false`: keep posts and deliver nothing (`true`)"),
     ],
 };

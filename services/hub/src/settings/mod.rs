@@ -2,6 +2,7 @@
 
 mod devices;
 mod keys;
+mod outward;
 mod report;
 mod upstream;
 
@@ -12,14 +13,17 @@ use std::time::Duration;
 
 use agent::config::{ConfigError, Configuration, Pattoo};
 use agent::identity::{self, Sources};
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::PROGRAM;
 use crate::store::Bounds;
-use crate::target::{Device, Target};
+use crate::target::{Device, Host, Target};
 use devices::devices;
 pub use keys::{API, OWN};
+pub use outward::Outward;
+use outward::{Files, Keys};
 use upstream::upstream;
 
 /// The interval of the original.
@@ -36,6 +40,15 @@ const MIB: u64 = 1 << 20;
 /// Posts older than a week tell nobody anything any more.
 const WEEK: u64 = 7 * 86_400;
 
+/// The keys of TLS and token of the polls.
+const POLL_KEYS: Keys = Keys {
+    section: OWN.name,
+    ca_file: "poll_ca_file",
+    certificate_file: "poll_certificate_file",
+    key_file: "poll_key_file",
+    token_file: "poll_token_file",
+};
+
 /// The settings in force, for who has to follow them while the hub runs.
 pub type InForce = watch::Receiver<Arc<Settings>>;
 
@@ -50,6 +63,10 @@ pub struct Settings {
     pub interval: Duration,
     /// Time for a whole poll, at most the interval.
     pub poll_timeout: Duration,
+    /// Whether targets are asked over TLS that do not say it themselves.
+    pub poll_tls: bool,
+    /// How the hub meets its targets.
+    pub polls: Outward,
     /// Where the hub listens.
     pub listen: SocketAddr,
     /// Whether it receives.
@@ -58,6 +75,8 @@ pub struct Settings {
     pub identity_rule: IdentityRule,
     /// Where posts go; `None` keeps them here.
     pub upstream: Option<Target>,
+    /// How the hub meets the server.
+    pub deliveries: Outward,
     /// The largest post, in bytes.
     pub max_post_bytes: usize,
     /// What bounds the spool.
@@ -117,6 +136,11 @@ struct Written {
     max_addresses: Option<u64>,
     polling_interval: u64,
     poll_timeout: Option<u64>,
+    poll_tls: bool,
+    poll_ca_file: Option<String>,
+    poll_certificate_file: Option<String>,
+    poll_key_file: Option<String>,
+    poll_token_file: Option<String>,
     receive: bool,
     identity: IdentityRule,
     agent_id: Option<String>,
@@ -176,11 +200,20 @@ impl Settings {
             max_post_bytes,
             i64::MAX.unsigned_abs(),
         )?;
-        let devices = devices(configuration, &written.ip_devices)?;
+        let devices = devices(configuration, &written.ip_devices, written.poll_tls)?;
         if devices.is_empty() && !written.receive {
             return Err(configuration
                 .fault("ip_devices", "nothing to do: list at least one target, or set receive: true"));
         }
+        let polls = Files {
+            ca: written.poll_ca_file.as_deref(),
+            certificate: written.poll_certificate_file.as_deref(),
+            key: written.poll_key_file.as_deref(),
+            token: written.poll_token_file.as_deref(),
+        };
+        let over_tls = devices.iter().any(|device| device.target.tls.is_some());
+        let polls = Outward::read(configuration, &POLL_KEYS, polls, over_tls)?;
+        let (upstream, deliveries) = upstream(configuration)?;
         let max_addresses = within("max_addresses", written.max_addresses, 5000, 1, 100_000)?;
         if written.agent_id.as_deref().is_some_and(|id| !identity::is_agent_id(id)) {
             return Err(configuration
@@ -198,10 +231,13 @@ impl Settings {
             max_addresses: usize::try_from(max_addresses).unwrap_or(usize::MAX),
             interval: Duration::from_secs(interval),
             poll_timeout: Duration::from_secs(poll_timeout),
+            poll_tls: written.poll_tls,
+            polls,
             listen: configuration.listen()?,
             receive: written.receive,
             identity_rule: written.identity,
-            upstream: upstream(configuration)?,
+            upstream,
+            deliveries,
             max_post_bytes: usize::try_from(max_post_bytes).unwrap_or(usize::MAX),
             bounds,
             most_post_bytes: most_post,
@@ -255,5 +291,19 @@ impl Settings {
     /// Where a running hub takes the commands of `--queue`.
     pub fn queue_socket(&self) -> PathBuf {
         self.pattoo.system_daemon_directory.join(format!("{}.queue.sock", PROGRAM.name))
+    }
+}
+
+/// The name that a certificate has to have: what `tls_name` says, else the host's own.
+fn tls_name(host: &Host, written: Option<&str>) -> Result<ServerName<'static>, String> {
+    let name = match (written, host) {
+        (None, Host::Address(address)) => return Ok((*address).into()),
+        (None, Host::Name(name)) => name.as_str(),
+        (Some(written), _) => written,
+    };
+    let name = name.trim().trim_end_matches('.');
+    match ServerName::try_from(name.to_ascii_lowercase()) {
+        Ok(name @ ServerName::DnsName(_)) => Ok(name),
+        _ => Err(format!("a host name is expected, found {name:?}")),
     }
 }

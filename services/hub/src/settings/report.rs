@@ -1,10 +1,10 @@
 //! The settings in force, as a configuration file would say them.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use agent::config::ConfigError;
 
-use super::{API, OWN, Settings};
+use super::{API, OWN, POLL_KEYS, Settings, upstream};
 use crate::target::{Device, Resolve};
 
 impl Settings {
@@ -16,7 +16,7 @@ impl Settings {
         let id = self.identity().find()?;
         let devices = if self.devices.is_empty() { " []" } else { "" };
         let mut lines = format!("{}:\n    ip_devices:{devices}\n", OWN.name);
-        let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let mut line = |key: &str, value: &dyn Display| {
             // Writing to a text cannot fail.
             let _ = writeln!(lines, "    {key}: {value}");
         };
@@ -27,10 +27,18 @@ impl Settings {
             if *resolve == Resolve::All {
                 line("    resolve", &"all");
             }
+            if let Some(name) = &target.tls {
+                line("    tls", &true);
+                line("    tls_name", &name.to_str());
+            }
         }
         line("max_addresses", &self.max_addresses);
         line("polling_interval", &self.interval.as_secs());
         line("poll_timeout", &self.poll_timeout.as_secs());
+        line("poll_tls", &self.poll_tls);
+        for (key, file) in self.polls.files(&POLL_KEYS) {
+            line(key, &file.display());
+        }
         line("ip_listen_address", &format!("\"{}\"", self.listen.ip()));
         line("ip_bind_port", &self.listen.port());
         line("receive", &self.receive);
@@ -51,15 +59,22 @@ impl Settings {
         line("max_future", &self.max_future.as_secs());
         line("graceful_timeout", &self.graceful_timeout.as_secs());
         let _ = writeln!(lines, "{}:", API.name);
-        let _ = match &self.upstream {
-            Some(target) => writeln!(
-                lines,
-                "    ip_address: \"{}\"\n    ip_bind_port: {}\n    enabled: true",
-                target.host.to_string().trim_matches(['[', ']']),
-                target.port
-            ),
-            None => writeln!(lines, "    enabled: false"),
+        let mut line = |key: &str, value: &dyn Display| {
+            let _ = writeln!(lines, "    {key}: {value}");
         };
+        if let Some(server) = &self.upstream {
+            let address = server.host.to_string();
+            line("ip_address", &format!("\"{}\"", address.trim_matches(['[', ']'])));
+            line("ip_bind_port", &server.port);
+            if let Some(name) = &server.tls {
+                line("tls", &true);
+                line("tls_name", &name.to_str());
+            }
+            for (key, file) in self.deliveries.files(&upstream::KEYS) {
+                line(key, &file.display());
+            }
+        }
+        line("enabled", &self.upstream.is_some());
         let _ = write!(
             lines,
             "pattoo:\n    cache_directory: {}\n    daemon_directory: {}\n    system_daemon_directory: {}",
@@ -68,5 +83,20 @@ impl Settings {
             self.pattoo.system_daemon_directory.display()
         );
         Ok(lines)
+    }
+
+    /// What is odd about the settings, and no fault.
+    pub fn warnings(&self) -> Vec<String> {
+        let targets = self.devices.iter().map(|device| &device.target);
+        let polls = self.polls.warnings(&POLL_KEYS, "poll_tls", targets);
+        let deliveries = self.deliveries.warnings(&upstream::KEYS, "tls", self.upstream.iter());
+        polls.chain(deliveries).collect()
+    }
+
+    /// Logs what is odd and was not `before`.
+    pub fn warn(&self, before: &[String]) {
+        for warning in self.warnings().iter().filter(|warning| !before.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
     }
 }
