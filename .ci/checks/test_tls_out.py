@@ -117,12 +117,16 @@ def test_polls_tell_what_is_wrong_and_go_on_with_the_others(rig, authorities, pe
     good = [peers(made_up.spoke(f"{at:064x}", server(ours.sign(), version=version))) for at, version in enumerate(versions, 50)]
     named = peers(made_up.spoke(f"{60:064x}", server(ours.sign(names=ANY_NAME))))
     plain = peers(made_up.spoke(f"{61:064x}"))
+    every = peers(made_up.spoke(f"{62:064x}", server(ours.sign(names="DNS:localhost"), resumes=True)))
     devices = [device(peer) for peer, _ in bad.values()] + [device(peer) for peer in good]
     devices += [device(named, tls_name="DB-7.example.com."), device(plain, tls=False)]
     devices += [{"ip_address": "localhost", "ip_bind_port": good[0].port}]
+    # Each of its addresses has the name's certificate.
+    devices += [device(every) | {"ip_address": "localhost", "resolve": "all"}]
     hub = Hub(rig, devices, poll_tls=True, poll_ca_file=str(ours.certificate), identity="warn")
-    for peer in [*good, named, plain]:
+    for peer in [*good, named, plain, every]:
         hub.polled(peer)
+    assert every.asked[-1].resumed and not every.asked[0].resumed and not good[0].asked[-1].resumed
     assert named.asked[0].headers["host"] == f"127.0.0.1:{named.port}"
     for name, (peer, words) in bad.items():
         line = f"the target gives no post target=127.0.0.1:{peer.port} reason=tls: {words}"
@@ -133,7 +137,7 @@ def test_polls_tell_what_is_wrong_and_go_on_with_the_others(rig, authorities, pe
     for peer, words in bad.values():
         assert len(hub.said(f"target=127.0.0.1:{peer.port} reason=")) == 1, "a change of state is told once"
         assert f"failing: tls: {words}" in hub.program.get("/").body.decode()
-    assert hub.count("targets_up") == 5
+    assert hub.count("targets_up") == 6
 
 
 def test_a_server_that_cannot_be_trusted_is_down_and_nothing_is_lost(rig, authorities, peers):

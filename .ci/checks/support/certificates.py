@@ -48,13 +48,14 @@ class Authority:
         return signed
 
 
-def server(signed, clients_of=None, version=None):
-    """The context of a server with this certificate that wants clients to have one of `clients_of`. Nothing is resumed,
-    so that each connection shows what it has."""
+def server(signed, clients_of=None, version=None, resumes=False):
+    """The context of a server with this certificate that wants clients to have one of `clients_of`. Unless it `resumes`
+    sessions, each connection shows what it has."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(signed.certificate, signed.key)
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
+    if not resumes:
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     if clients_of:
         context.load_verify_locations(clients_of.certificate)
         context.verify_mode = ssl.CERT_REQUIRED

@@ -22,6 +22,8 @@ class Asked:
     headers: dict
     # What the client's certificate says it is for, where it showed one.
     client: str | None = None
+    # Whether the TLS session was one of before.
+    resumed: bool = False
 
 
 class Server:
@@ -45,7 +47,7 @@ class Server:
                     outer.heard = heard
                     answer = outer.answer(outer.asked, self.path, body)
                     status, headers, content = answer if isinstance(answer, tuple) else (answer, {}, b"OK")
-                    asked = Asked(time.monotonic(), self.command, self.path, body, status, heard, self.client())
+                    asked = Asked(time.monotonic(), self.command, self.path, body, status, heard, *self.over_tls())
                     outer.asked.append(asked)
                 self.send_response(status)
                 for name, value in ({"Content-Length": str(len(content))} | headers).items():
@@ -55,9 +57,12 @@ class Server:
 
             do_GET = do_POST = do
 
-            def client(self):
-                shown = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
-                return dict(pair for (pair,) in shown["subject"])["commonName"] if shown else None
+            def over_tls(self):
+                if not isinstance(self.connection, ssl.SSLSocket):
+                    return None, False
+                shown = self.connection.getpeercert()
+                client = dict(pair for (pair,) in shown["subject"])["commonName"] if shown else None
+                return client, bool(self.connection.session_reused)
 
             def log_message(self, *_):
                 pass

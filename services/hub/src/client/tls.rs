@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use agent::tls::{VERSIONS, provider};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, PeerIncompatible, RootCertStore};
 
 /// How long sessions are resumed. A resumed one does not look at the certificate again, which may have expired.
 const SESSIONS_LAST: Duration = Duration::from_secs(3600);
@@ -124,7 +124,11 @@ impl TlsFault {
                 }
                 _ => Self::Handshake,
             },
-            Error::PeerIncompatible(_) => Self::Version,
+            Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ) => Self::Version,
+            Error::PeerIncompatible(_) => Self::NoAgreement,
             Error::InvalidMessage(_) => Self::NoTls,
             _ => Self::Handshake,
         }
