@@ -26,9 +26,16 @@ const OLDEST: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Sender {
     way: Arc<Way>,
-    fresh: reqwest::Client,
-    kept: Arc<Mutex<(reqwest::Client, Instant)>>,
+    clients: Arc<Mutex<(Clients, Instant)>>,
     connections: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Clients {
+    /// Keeps its connections.
+    kept: reqwest::Client,
+    /// Makes a new one for each post.
+    fresh: reqwest::Client,
 }
 
 /// How the server is reached.
@@ -77,9 +84,8 @@ impl Sender {
     /// The client cannot be made.
     pub fn new(server: &Target, deliveries: &Outward, connections: usize) -> anyhow::Result<Self> {
         let way = Arc::new(Way::new(server, deliveries)?);
-        let kept = Arc::new(Mutex::new((keeping(&way, connections)?, Instant::now())));
-        let fresh = builder(&way).pool_max_idle_per_host(0).build()?;
-        Ok(Self { way, fresh, kept, connections })
+        let clients = Arc::new(Mutex::new((Clients::new(&way, connections)?, Instant::now())));
+        Ok(Self { way, clients, connections })
     }
 
     /// Posts `body`, which is JSON, to `path` within `limit`. Where no byte of an answer came, a kept connection
@@ -94,10 +100,11 @@ impl Sender {
             client.post(url.clone()).headers(self.way.headers.clone()).body(body.clone())
         };
         let asked = async {
-            match request(&self.kept()).send().await {
+            let clients = self.clients();
+            match request(&clients.kept).send().await {
                 Ok(answer) => whole(answer.into(), most).await,
                 Err(error) => match fault(&error) {
-                    Fault::Reset => ask(request(&self.fresh), most).await,
+                    Fault::Reset => ask(request(&clients.fresh), most).await,
                     fault => Err(fault),
                 },
             }
@@ -105,20 +112,23 @@ impl Sender {
         within(limit, asked).await
     }
 
-    /// The client with the kept connections. Those of the one before end with what is under way on them.
-    fn kept(&self) -> reqwest::Client {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.1.elapsed() > OLDEST
-            && let Ok(client) = keeping(&self.way, self.connections)
+    /// The clients. Connections of the ones before end with what is under way on them.
+    fn clients(&self) -> Clients {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.1.elapsed() > OLDEST
+            && let Ok(new) = Clients::new(&self.way, self.connections)
         {
-            *kept = (client, Instant::now());
+            *clients = (new, Instant::now());
         }
-        kept.0.clone()
+        clients.0.clone()
     }
 }
 
-fn keeping(way: &Way, connections: usize) -> reqwest::Result<reqwest::Client> {
-    builder(way).pool_max_idle_per_host(connections).pool_idle_timeout(IDLE).build()
+impl Clients {
+    fn new(way: &Way, connections: usize) -> reqwest::Result<Self> {
+        let kept = builder(way).pool_max_idle_per_host(connections).pool_idle_timeout(IDLE).build()?;
+        Ok(Self { kept, fresh: builder(way).pool_max_idle_per_host(0).build()? })
+    }
 }
 
 fn builder(way: &Way) -> reqwest::ClientBuilder {
