@@ -356,7 +356,7 @@ mod tests {
     }
 
     fn targets_of(hosts: &[&str]) -> Vec<Target> {
-        hosts.iter().map(|host| Target { host: Host::parse(host).unwrap(), port: 5000 }).collect()
+        hosts.iter().map(|host| Target { host: Host::parse(host).unwrap(), port: 5000, tls: None }).collect()
     }
 
     #[test]

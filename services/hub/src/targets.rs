@@ -297,9 +297,9 @@ impl Targets {
     }
 }
 
-/// The target that an address of a name is.
-fn of(name: &Target, address: IpAddr) -> Target {
-    Target { host: Host::Address(address), port: name.port }
+/// The target that an address of a name is; over TLS it has to have the certificate of the name.
+pub(crate) fn of(name: &Target, address: IpAddr) -> Target {
+    Target { host: Host::Address(address), ..name.clone() }
 }
 
 /// Logs how the lookups of a name have changed.
