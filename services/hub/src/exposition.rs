@@ -111,7 +111,7 @@ mod tests {
         State::Up { agent_id: "a".to_owned(), bytes: 1, took: Duration::ZERO }
     }
 
-    /// The page's series, `now` being so many milliseconds after the polls ended.
+    /// The series on a page that is written at that moment.
     fn series(targets: &Targets, now: Instant) -> Vec<String> {
         let mut page = String::new();
         write(&mut page, &targets.told(), now);
@@ -176,7 +176,7 @@ mod tests {
         begun.iter().for_each(|polled| targets.polled(polled, up(), last));
         let shown = || series(&targets, Instant::now()).iter().filter(|line| line.contains("_up{")).count();
         assert_eq!(shown(), 2);
-        targets.configure(&[other.clone()], 10);
+        targets.configure(std::slice::from_ref(&other), 10);
         assert_eq!(shown(), 1);
         // It is back, and was not polled since.
         targets.configure(&[one, other], 10);
