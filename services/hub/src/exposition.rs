@@ -12,34 +12,41 @@ use tokio::time::Instant;
 
 use crate::targets::Told;
 
-/// A family: its name, what it says, and its number for a target; none where the target has no series in it.
+/// A family.
 struct Family {
     name: &'static str,
     help: &'static str,
+    /// Whether the reason for the failure is a label.
+    says_why: bool,
+    /// The number for a target; none where it has no series in the family.
     number: fn(&Told, Instant) -> Option<f64>,
 }
 
 const UP: Family = Family {
     name: "pattoo_hub_target_up",
     help: "Whether the last poll of a target brought a post; a target that was not polled yet has none.",
+    says_why: false,
     number: |told, _| Some(f64::from(told.failure.is_none())),
 };
 
 const FAILING: Family = Family {
     name: "pattoo_hub_target_failing",
     help: "1 while a target fails, and why.",
+    says_why: true,
     number: |told, _| told.failure.map(|_| 1.0),
 };
 
 const AGE: Family = Family {
     name: "pattoo_hub_target_last_poll_age_seconds",
     help: "How long ago the last poll of a target ended.",
+    says_why: false,
     number: |told, now| Some(seconds(now.saturating_duration_since(told.last.ended))),
 };
 
 const DURATION: Family = Family {
     name: "pattoo_hub_target_last_poll_duration_seconds",
     help: "How long the last poll of a target took, a failed one too.",
+    says_why: false,
     number: |told, _| Some(seconds(told.last.took)),
 };
 
@@ -56,7 +63,7 @@ pub(crate) fn write(page: &mut String, told: &[Told], now: Instant) {
     let mut targets: Vec<_> = told.iter().map(|told| (label(told), told)).collect();
     targets.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     page.reserve(3 * SERIES_BYTES * targets.len());
-    for Family { name, help, number } in [UP, FAILING, AGE, DURATION] {
+    for Family { name, help, says_why, number } in [UP, FAILING, AGE, DURATION] {
         // Writing to a text cannot fail.
         let _ = write!(page, "# HELP {name} ");
         write_help(page, help);
@@ -66,7 +73,7 @@ pub(crate) fn write(page: &mut String, told: &[Told], now: Instant) {
             for part in [name, "{target=\"", label, "\""] {
                 page.push_str(part);
             }
-            if let Some(failure) = told.failure.filter(|_| name == FAILING.name) {
+            if let Some(failure) = told.failure.filter(|_| says_why) {
                 // A word of a closed list, with nothing to escape.
                 let _ = write!(page, ",reason=\"{}\"", failure.label());
             }
