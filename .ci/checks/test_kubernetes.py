@@ -65,11 +65,18 @@ def two_namespaces(folder):
     series = {}
     for namespace, instance in names.items():
         labels = f'namespace="{namespace}", job="{namespace}/pattoo-spoke", instance="{instance}"'
-        series |= {f"pattoo_hub_upstream_up{{{labels}}}": "0x60", f"up{{{labels}}}": "0x60", f"node_filefd_allocated{{{labels}}}": "9x60", f"node_filefd_maximum{{{labels}}}": "10x60"}
+        series |= {
+            f"pattoo_hub_upstream_up{{{labels}}}": "0x60",
+            f"up{{{labels}}}": "0x60",
+            f"node_filefd_allocated{{{labels}}}": "9x60",
+            f"node_filefd_maximum{{{labels}}}": "10x60",
+        }
     # Elsewhere there is a hub, here none.
-    series[f'pattoo_hub_build_info{{namespace="elsewhere", instance="theirs"}}'] = "1x60"
+    series['pattoo_hub_build_info{namespace="elsewhere", instance="theirs"}'] = "1x60"
     fired = [("PattooUpstreamDown", "ours"), ("PattooSpokeDown", "ours"), ("HostFilesAlmostGone", "ours"), ("PattooHubAbsent", "")]
-    expected = [{"labels": "{" + ", ".join([f'alertname="{alert}"', *([f'instance="{instance}"'] if instance else [])]) + "}", "value": 1} for alert, instance in fired]
+    expected = [
+        {"labels": "{" + ", ".join([f'alertname="{alert}"', *([f'instance="{instance}"'] if instance else [])]) + "}", "value": 1} for alert, instance in fired
+    ]
     asked = {"expr": 'count by (alertname, instance) (ALERTS{alertstate="firing"})', "eval_time": "40m", "exp_samples": expected}
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     test = {"interval": "1m", "input_series": inputs, "promql_expr_test": [asked]}

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from support import exporter, hosts, kubernetes, metrics, mounting, waiting
+from support import hosts, kubernetes, metrics, mounting, waiting
 from support.paths import CI, PROJECT
 from support.programs import api
 from support.prometheus import Prometheus
