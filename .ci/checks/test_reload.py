@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from support import metrics, requests, waiting
+from support import exporter, hosts, metrics, mounting, requests, waiting
 from support.compose import IMAGES, docker
 from support.judge import judge
 from support.paths import HUB, SPOKE
@@ -269,6 +269,43 @@ def test_what_a_spoke_says_changes_in_place(rig):
     for key in ("pattoo.log_directory", f"{SPOKE}.agent_id", f"{SPOKE}.host_sys"):
         assert key in it.said(RESTART)[0] and key in spoke.get("/readyz").body.decode()
     assert post().agent_id == before.agent_id
+
+
+def test_what_a_spoke_tells_prometheus_changes_in_place(rig, tmp_path):
+    with mounting.memory(tmp_path / "host") as folder:
+        spoke = rig.spoke(environment=hosts.made("pressure", folder).environment())
+        own = {"ip_listen_address": "127.0.0.1", "ip_bind_port": 0, "hostname": "spoke.example.com"}
+        it = Edited(spoke, SPOKE, own, spoke.folder.directories())
+
+        def page():
+            return exporter.read(spoke.get("/metrics").body)
+
+        def devices(shown):
+            return {dict(labels)["device"] for name, labels in shown.series if name == "node_network_receive_bytes_total"}
+
+        def of_the_host(shown):
+            return {(name, labels) for name, labels in shown.series if name.startswith("node_")}
+
+        before = page()
+        it.good(metrics_off="filesystem, loadavg", metrics_network_exclude="^lo$", metrics_max_series=3)
+        after = page()
+        assert {name for name in exporter.COLLECTORS if after.success(name) is None} >= {"filesystem", "loadavg"}
+        assert not {"node_load1", "node_filesystem_size_bytes"} & after.series.names()
+        assert "lo" in devices(before) and devices(after) and "lo" not in devices(after)
+        assert sum(name == "node_cpu_seconds_total" for name, _ in after.series) == 3
+        it.good(metrics_off="loadavg", metrics_fstype_exclude=".", metrics_max_series=5000)
+        after = page()
+        assert after.success("loadavg") is None and after.success("filesystem") == 1
+        assert "node_filesystem_size_bytes" in before.series.names() - after.series.names()
+        it.bad(SPOKE, json.dumps({SPOKE: it.own | {"metrics_off": "hwmn"}}), "key metrics_off", "did you mean hwmon?")
+        it.bad(SPOKE, json.dumps({SPOKE: it.own | {"metrics_max_series": 0}}), "key metrics_max_series", "at least 1")
+        assert page().success("loadavg") is None
+        for key in ("metrics_off", "metrics_fstype_exclude", "metrics_network_exclude", "metrics_max_series"):
+            del it.own[key]
+        it.good()
+        assert of_the_host(page()) == of_the_host(before)
+        in_force = it.said("the configuration has changed and is in force")
+        assert len(in_force) == 3 and f"{SPOKE}.metrics_off" in in_force[0] and not it.said(RESTART)
 
 
 @both
