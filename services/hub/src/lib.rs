@@ -8,6 +8,8 @@ mod claims;
 pub mod client;
 pub mod deliver;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod hub;
 pub mod intake;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::config::keys::{Key, Kind, Section};
-use agent::config::{ConfigError, Configuration, Pattoo};
+use agent::config::{ConfigError, Configuration, Pattoo, written};
 use agent::identity::{self, Sources};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -335,8 +335,8 @@ impl Settings {
         line("ip_bind_port", &self.listen.port());
         line("receive", &self.receive);
         line("identity", &self.identity_rule.label());
-        line("hostname", &self.node);
-        line("agent_id", &format!("{} # {}", id.id, id.origin));
+        line("hostname", &written(&self.node));
+        line("agent_id", &format!("{} # {}", written(&id.id), id.origin));
         line("max_post_bytes", &self.max_post_bytes);
         line("max_bytes", &self.bounds.max_bytes);
         line("max_age", &self.bounds.max_age.as_secs());
@@ -363,9 +363,9 @@ impl Settings {
         let _ = write!(
             lines,
             "pattoo:\n    cache_directory: {}\n    daemon_directory: {}\n    system_daemon_directory: {}",
-            self.pattoo.cache_directory.display(),
-            self.pattoo.daemon_directory.display(),
-            self.pattoo.system_daemon_directory.display()
+            written(&self.pattoo.cache_directory.to_string_lossy()),
+            written(&self.pattoo.daemon_directory.to_string_lossy()),
+            written(&self.pattoo.system_daemon_directory.to_string_lossy())
         );
         Ok(lines)
     }
