@@ -71,5 +71,5 @@ fn of_hub(settings: &HubSettings) {
 
 fn of_spoke(settings: &SpokeSettings) {
     assert!(settings.cpus != Some(0));
-    assert!(settings.hostname.as_ref().is_none_or(|name| !name.trim().is_empty()));
+    assert!(settings.hostname.as_ref().is_none_or(|name| !name.trim().is_empty() && name.len() <= 512));
 }

@@ -26,27 +26,35 @@ pub fn run(data: &[u8]) {
     find_groups(theirs, ours);
 }
 
-/// As a program in C would: three octal digits behind a backslash, of four bytes only.
+/// Three octal digits behind a backslash, of four bytes only.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
     while at < field.len() {
-        let octal = field.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        let escaped =
-            byte.filter(|byte| field[at] == b'\\' && field[at + 1] != b'+' && b" \t\n\\".contains(byte));
-        out.push(escaped.unwrap_or(field[at]));
-        at += if escaped.is_some() { 4 } else { 1 };
+        let digits = field.get(at + 1..at + 4).filter(|_| field[at] == b'\\');
+        let byte = match digits {
+            Some(b"040") => Some(b' '),
+            Some(b"011") => Some(b'\t'),
+            Some(b"012") => Some(b'\n'),
+            Some(b"134") => Some(b'\\'),
+            _ => None,
+        };
+        out.push(byte.unwrap_or(field[at]));
+        at += if byte.is_some() { 4 } else { 1 };
     }
     out
 }
 
 /// As the kernel writes a name (`mangle`).
 fn escaped(name: &[u8]) -> Vec<u8> {
-    let escape = |byte: &u8| {
-        if b" \t\n\\".contains(byte) { format!("\\{byte:03o}").into_bytes() } else { vec![*byte] }
-    };
-    name.iter().flat_map(escape).collect()
+    let mut out = Vec::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => out.extend(format!("\\{byte:03o}").bytes()),
+            _ => out.push(*byte),
+        }
+    }
+    out
 }
 
 fn reads_back(name: &[u8]) {

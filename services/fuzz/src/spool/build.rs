@@ -118,6 +118,9 @@ impl Built {
 
     fn damage(&mut self, input: &mut Input<'_>) {
         let names: Vec<_> = self.files.keys().cloned().collect();
+        if names.is_empty() {
+            return;
+        }
         let (name, other) = (&names[input.number(names.len())], &names[input.number(names.len())]);
         let source = self.files[other].clone();
         let how = input.byte();
