@@ -16,6 +16,7 @@ pub mod post;
 pub mod reload;
 pub mod resolve;
 pub mod shutdown;
+pub mod tls;
 
 use config::keys::Section;
 

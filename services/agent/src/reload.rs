@@ -1,6 +1,6 @@
 //! The configuration of a running program, followed: what is good comes into force, what is not changes nothing.
 //!
-//! The folder is looked at by content, every few seconds: a ConfigMap that is swapped, a bind mount and an editor's
+//! The folder, and each file that a key names, is looked at by content, every few seconds: a ConfigMap that is swapped, a bind mount and an editor's
 //! rename all look the same so, and inotify does not see each of them. What has changed is read once it stays the same
 //! for a moment, since an editor may be in the middle of writing; on SIGHUP it is read at once. It is judged as at a
 //! start. A fault is told once in the log, and in `/readyz`'s text and a metric as long as it lasts.
@@ -8,10 +8,11 @@
 //! The log's level, the directories and the address are the same for all agents, and are followed here; the rest is
 //! the program's.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
@@ -23,6 +24,7 @@ use crate::control::Again;
 use crate::http::health::Health;
 use crate::logs;
 use crate::shutdown::Stop;
+use crate::tls::files;
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_secs(4);
@@ -32,7 +34,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// What files hold, as one number: whether they hold the same now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Print(u64);
+pub struct Print(u64);
 
 impl Print {
     /// Of these files of a directory; one that is missing or cannot be read counts as just that.
@@ -43,6 +45,28 @@ impl Print {
             content.hash(&mut hasher);
         }
         Self(hasher.finish())
+    }
+
+    /// Of one file, as it was read or not.
+    pub(crate) fn of_content(content: &io::Result<Vec<u8>>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        content.as_ref().map_err(io::Error::kind).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// Everything that a reading of the configuration stands on: its own files, and those that its keys name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) directory: Print,
+    pub(crate) beside: BTreeMap<PathBuf, Print>,
+}
+
+impl Seen {
+    /// The same files, as they are now.
+    pub(crate) fn again(&self, directory: Print) -> Self {
+        let now = |path: &PathBuf| (path.clone(), Print::of_content(&files::read(path)));
+        Self { directory, beside: self.beside.keys().map(now).collect() }
     }
 }
 
@@ -109,7 +133,7 @@ pub struct Reload {
     again: Again,
     hangup: Signal,
     /// What was read last.
-    seen: Print,
+    seen: Seen,
     in_force: Common,
     /// What was told last of each, so that it is told once.
     fault: Option<String>,
@@ -126,7 +150,7 @@ impl Reload {
         Ok(Self {
             again,
             hangup: signal(SignalKind::hangup())?,
-            seen: configuration.print(),
+            seen: configuration.seen(),
             in_force: Common::of(configuration)?,
             fault: None,
             restart: Vec::new(),
@@ -165,29 +189,39 @@ impl Reload {
             let Ok(now) = self.look().await else { continue };
             if asked {
                 tracing::info!("SIGHUP: the configuration is read again");
-            } else if now == self.seen || !self.settles(now).await {
+            } else if now == self.seen || !self.settles(&now).await {
                 continue;
             }
             self.seen = now;
             let again = self.again.clone();
             // A reading that died has told why, and changes nothing.
             let Ok(read) = spawn_blocking(move || again.read()).await else { continue };
-            let taken = read.and_then(|configuration| self.take(&configuration, &mut apply));
+            let taken = match read {
+                Ok(configuration) => {
+                    let taken = self.take(&configuration, &mut apply);
+                    self.seen = configuration.seen();
+                    taken
+                }
+                Err(refused) => {
+                    self.seen = refused.seen.unwrap_or(self.seen);
+                    Err(refused.error)
+                }
+            };
             self.tell(&shown, taken, asked);
         }
     }
 
     /// What the files hold now.
-    async fn look(&self) -> io::Result<Print> {
-        let again = self.again.clone();
+    async fn look(&self) -> io::Result<Seen> {
+        let (again, seen) = (self.again.clone(), self.seen.clone());
         // It may wait for a disk, or for a mount that hangs.
-        spawn_blocking(move || again.print()).await.map_err(io::Error::other)
+        spawn_blocking(move || seen.again(again.print())).await.map_err(io::Error::other)
     }
 
     /// Whether the files stay as they are for a moment; if not, the next look will find it.
-    async fn settles(&self, now: Print) -> bool {
+    async fn settles(&self, now: &Seen) -> bool {
         tokio::time::sleep(SETTLE).await;
-        self.look().await.is_ok_and(|later| later == now)
+        self.look().await.is_ok_and(|later| later == *now)
     }
 
     fn take(

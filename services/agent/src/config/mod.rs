@@ -7,8 +7,10 @@ mod error;
 pub mod keys;
 mod sources;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use figment::Figment;
 use rustix::fs::Access;
@@ -21,7 +23,8 @@ use keys::Section;
 use sources::Source;
 pub use sources::written;
 
-use crate::reload::Print;
+use crate::reload::{Print, Seen};
+use crate::tls::files;
 use crate::{Program, file};
 
 /// Whether the program is supervised by something else, or is its own daemon.
@@ -41,6 +44,8 @@ pub struct Configuration {
     directory: PathBuf,
     values: Figment,
     print: Print,
+    /// The files that keys name and that were read, as they were.
+    beside: Mutex<BTreeMap<PathBuf, Print>>,
     /// What is odd but does not stop the program; to be logged once logging works.
     pub warnings: Vec<String>,
 }
@@ -89,7 +94,7 @@ impl Configuration {
             values = values.merge(source);
         }
         values = values.merge(Source::environment(&sections, environment)?);
-        Ok(Self { program, mode, directory, values, print, warnings })
+        Ok(Self { program, mode, directory, values, print, beside: Mutex::default(), warnings })
     }
 
     /// What files with these texts would say, in this order, and an environment: for `services/fuzz` alone.
@@ -113,12 +118,37 @@ impl Configuration {
             values = values.merge(source);
         }
         values = values.merge(Source::environment(&sections, environment)?);
-        Ok(Self { program, mode, print: Print::of(&directory, []), directory, values, warnings })
+        Ok(Self { program, mode, print: Print::of(&directory, []), directory, values, beside: Mutex::default(), warnings })
     }
 
-    /// What the files held when they were read.
-    pub(crate) fn print(&self) -> Print {
-        self.print
+    /// On what it stands: what all files held when they were read.
+    pub(crate) fn seen(&self) -> Seen {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Seen { directory: self.print, beside }
+    }
+
+    /// Reads the file that a key names; `written` is the key's value. From then on the file is looked at like the
+    /// configuration itself: when it changes, all is read again.
+    ///
+    /// # Errors
+    /// It cannot be read, is larger than 1 MiB, or `parse` refuses it; by key and file.
+    pub fn read_file<T>(
+        &self,
+        section: &'static str,
+        key: &str,
+        written: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, files::Fault>,
+    ) -> Result<(T, Named), ConfigError> {
+        let path = expand_home(written);
+        let content = files::read(&path);
+        let print = Print::of_content(&content);
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), print);
+        let fault = |words: String| self.fault_in(section, key, format!("{}: {words}", path.display()));
+        let content = content.map_err(|error| {
+            fault(format!("failed to read: {error}; a file is expected that the program's user may read"))
+        })?;
+        let parsed = parse(&content).map_err(|words| fault(words.to_string()))?;
+        Ok((parsed, Named { path, print }))
     }
 
     /// What the program's files in a directory hold now.
@@ -258,6 +288,14 @@ impl Configuration {
         };
         Ok(SocketAddr::new(ip, written.ip_bind_port.unwrap_or(port)))
     }
+}
+
+/// A file that a key names, as it was read: differs where the key names another or the content has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Where it is.
+    pub path: PathBuf,
+    print: Print,
 }
 
 /// Section `pattoo` as it is in force.

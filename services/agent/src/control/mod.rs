@@ -18,7 +18,7 @@ use anyhow::Context;
 
 use crate::config::keys::PATTOO;
 use crate::config::{ConfigError, Configuration, Mode, Pattoo};
-use crate::reload::{Print, Reload};
+use crate::reload::{Print, Reload, Seen};
 use crate::{Program, http, logs};
 use cli::{Action, Arguments};
 use lock::{Holder, Lock, Paths};
@@ -205,12 +205,23 @@ impl Again {
         Configuration::print_of(self.program, &self.directory)
     }
 
-    pub(crate) fn read(&self) -> anyhow::Result<Configuration> {
+    pub(crate) fn read(&self) -> Result<Configuration, Refused> {
         let environment = |name: &str| std::env::var(name).ok();
-        let read = Configuration::read_from(self.program, self.mode, self.directory.clone(), environment)?;
-        judge(self.program, self.judge, &read)?;
-        Ok(read)
+        let read = Configuration::read_from(self.program, self.mode, self.directory.clone(), environment)
+            .map_err(|error| Refused { seen: None, error: error.into() })?;
+        match judge(self.program, self.judge, &read) {
+            Ok(()) => Ok(read),
+            Err(error) => Err(Refused { seen: Some(read.seen()), error }),
+        }
     }
+}
+
+/// A configuration that is not taken.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// On what it stands, where it came so far that this is known.
+    pub(crate) seen: Option<Seen>,
+    pub(crate) error: anyhow::Error,
 }
 
 /// A program and its configuration, read.
