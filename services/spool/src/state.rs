@@ -174,8 +174,11 @@ impl State {
         let Some(head) = self.read_head(place)? else { return Ok(None) };
         let mut body = vec![0; usize::try_from(head.length).map_err(io::Error::other)?];
         let file = self.file(place.segment)?;
-        read_exact_at(&*file, &mut body, u64::from(place.offset) + RECORD_HEAD)?;
-        Ok(head.matches(&body).then_some((head, body)))
+        match read_exact_at(&*file, &mut body, u64::from(place.offset) + RECORD_HEAD) {
+            Ok(()) => Ok(head.matches(&body).then_some((head, body))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The head of a lane's oldest readable record. Damaged ones are passed over and counted.
