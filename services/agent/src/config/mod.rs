@@ -118,7 +118,15 @@ impl Configuration {
             values = values.merge(source);
         }
         values = values.merge(Source::environment(&sections, environment)?);
-        Ok(Self { program, mode, print: Print::of(&directory, []), directory, values, beside: Mutex::default(), warnings })
+        Ok(Self {
+            program,
+            mode,
+            print: Print::of(&directory, []),
+            directory,
+            values,
+            beside: Mutex::default(),
+            warnings,
+        })
     }
 
     /// On what it stands: what all files held when they were read.
