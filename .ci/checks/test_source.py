@@ -80,8 +80,8 @@ def test_scripts_pass_shellcheck():
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
 
 
-def test_one_way_of_the_arrows():
-    """spoke and hub stand on agent, never on each other; agent stands on neither. Tests' own needs are aside."""
+def packages():
+    """The workspace's crates, as cargo reads their manifests."""
     done = subprocess.run(
         ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"],
         cwd=PROJECT,
@@ -89,8 +89,29 @@ def test_one_way_of_the_arrows():
         text=True,
         check=True,
     )
+    return json.loads(done.stdout)["packages"]
+
+
+def test_every_dependency_has_its_reason():
+    """docs/dependencies.md has each direct dependency once, with the crates that use it and for what, and no other."""
+    used = {}
+    for package in packages():
+        for dependency in package["dependencies"]:
+            if not dependency.get("path"):
+                kinds = used.setdefault(dependency["name"], {})
+                kinds.setdefault({None: "", "dev": "tests: ", "build": "build: "}[dependency["kind"]], set()).add(package["name"])
+    wanted = {name: "; ".join(kind + ", ".join(sorted(kinds[kind])) for kind in sorted(kinds)) for name, kinds in used.items()}
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", (PROJECT / "docs/dependencies.md").read_text(), re.MULTILINE
+    )
+    assert len({name for name, *_ in rows}) == len(rows)
+    assert {name: users for name, users, *_ in rows} == wanted
+
+
+def test_one_way_of_the_arrows():
+    """spoke and hub stand on agent, never on each other; agent stands on neither. Tests' own needs are aside."""
     ours = {}
-    for package in json.loads(done.stdout)["packages"]:
+    for package in packages():
         ours[package["name"]] = {d["name"] for d in package["dependencies"] if d["kind"] is None and d.get("path")}
     assert {"agent", "spoke", "hub"} <= ours.keys()
     assert ours["agent"] == set()

@@ -9,6 +9,8 @@ pub mod client;
 pub mod deliver;
 mod exposition;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod hub;
 pub mod intake;

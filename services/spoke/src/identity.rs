@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use agent::identity::Sources;
-use agent::post::{Pair, Sender};
+use agent::post::{Pair, Sender, fitting};
 use sysinfo::System;
 
 use crate::PROGRAM;
@@ -90,8 +90,8 @@ impl HostIdentity {
         vec![
             ("release", kernel("sys/kernel/osrelease")),
             ("version", kernel("sys/kernel/version")),
-            ("processor", self.processor().value.clone()),
-            ("type", self.system.value.clone()),
+            ("processor", fitting(self.processor().value.clone())),
+            ("type", fitting(self.system.value.clone())),
             ("cpus", self.cpus(files).value),
             ("hostname", hostname.to_owned()),
         ]

@@ -9,6 +9,8 @@ pub mod collect;
 pub mod compare;
 mod exporter;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 pub mod hostname;
 pub mod http;

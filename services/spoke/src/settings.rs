@@ -73,6 +73,9 @@ pub const SECTION: Section = Section {
     ],
 };
 
+/// A post with a longer name would stop the server.
+const MOST_HOSTNAME: usize = 512;
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Written {
@@ -131,6 +134,11 @@ impl Settings {
         }
         if written.hostname.as_ref().is_some_and(|name| name.trim().is_empty()) {
             return Err(configuration.fault("hostname", "a name is expected"));
+        }
+        if written.hostname.as_ref().is_some_and(|name| name.len() > MOST_HOSTNAME) {
+            return Err(
+                configuration.fault("hostname", "at most 512 bytes are expected: the server holds no more")
+            );
         }
         if written.cpus == Some(0) {
             return Err(configuration.fault("cpus", "at least 1 is expected"));

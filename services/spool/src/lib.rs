@@ -38,6 +38,8 @@
 mod aside;
 mod files;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod names;
 mod options;
 mod recover;

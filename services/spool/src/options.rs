@@ -184,6 +184,9 @@ pub enum Error {
     /// A lane's name is empty or longer than [`MAX_LANE_NAME`] bytes.
     #[error("a lane's name has 1 to 255 bytes")]
     LaneName,
+    /// A record on disk has the highest sequence that there is, which no spool ever comes to.
+    #[error("no sequence is left: what is on disk was not written by a spool; take the directory away")]
+    Sequences,
     /// More than `max_pending_bytes` wait for the writer.
     #[error("the spool's writer is behind")]
     Busy,

@@ -5,15 +5,13 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::aside;
-use crate::files::{Handle, read_exact_at};
+use crate::files::Handle;
 use crate::format::{
-    ENTRY, Entry, Place, RECORD_HEAD, SEGMENT_HEAD, SegmentHead, TRAILER, record_size, segment_name,
-    segment_of,
+    ENTRY, Entry, Place, SEGMENT_HEAD, SegmentHead, TRAILER, record_size, segment_name, segment_of,
 };
 use crate::names::{self, Known, LANES, Names, TEMPORARY};
 use crate::options::{Error, Options};
@@ -324,7 +322,8 @@ impl Recovery<'_> {
     /// The name of a lane whose entry in the file of names is lost: what one of its bodies says.
     fn name_by_body(&mut self, lane: u32, found: &Found) -> Arc<str> {
         for (_, place) in found.records.iter().take(8) {
-            let name = self.body(*place).ok().flatten().and_then(|body| (self.options.name_of)(&body));
+            let record = self.state.read(*place).ok().flatten();
+            let name = record.and_then(|(_, body)| (self.options.name_of)(&body));
             if let Some(name) = name.filter(|name| !self.state.names.contains_key(name.as_str())) {
                 self.report.damage.renamed_lanes += 1;
                 return name.into();
@@ -332,14 +331,6 @@ impl Recovery<'_> {
         }
         self.report.damage.unnamed_lanes += 1;
         format!("unnamed-{lane}").into()
-    }
-
-    fn body(&mut self, place: Place) -> io::Result<Option<Vec<u8>>> {
-        let Some(head) = self.state.read_head(place)? else { return Ok(None) };
-        let mut body = vec![0; usize::try_from(head.length).map_err(io::Error::other)?];
-        let file = self.state.file(place.segment)?;
-        read_exact_at(&*file, &mut body, u64::from(place.offset) + RECORD_HEAD)?;
-        Ok(head.matches(&body).then_some(body))
     }
 
     fn finish(mut self, known: Known, next_segment: u32) -> Opened {

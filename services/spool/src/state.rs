@@ -169,6 +169,18 @@ impl State {
         }
     }
 
+    /// A record as it stands on disk; `None` where it is damaged or gone.
+    pub(crate) fn read(&mut self, place: Place) -> io::Result<Option<(RecordHead, Vec<u8>)>> {
+        let Some(head) = self.read_head(place)? else { return Ok(None) };
+        let mut body = vec![0; usize::try_from(head.length).map_err(io::Error::other)?];
+        let file = self.file(place.segment)?;
+        match read_exact_at(&*file, &mut body, u64::from(place.offset) + RECORD_HEAD) {
+            Ok(()) => Ok(head.matches(&body).then_some((head, body))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The head of a lane's oldest readable record. Damaged ones are passed over and counted.
     pub(crate) fn head(&mut self, id: u32) -> io::Result<Option<(Place, RecordHead)>> {
         loop {

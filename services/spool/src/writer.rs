@@ -344,13 +344,17 @@ impl Writer {
         let mut queue = VecDeque::with_capacity(appends.len());
         for append in appends {
             let lane = self.state().names.get(&append.lane).copied();
-            if let Some(lane) = lane {
-                let sequence = self.next_sequence;
-                self.next_sequence += 1;
-                queue.push_back(Pending { lane, sequence, append, tries: 0 });
-            } else {
+            let Some(lane) = lane else {
                 append.reply.answer(Err(failure.clone().unwrap_or(Error::Closed)));
-            }
+                continue;
+            };
+            let sequence = self.next_sequence;
+            let Some(next) = sequence.checked_add(1) else {
+                append.reply.answer(Err(Error::Sequences));
+                continue;
+            };
+            self.next_sequence = next;
+            queue.push_back(Pending { lane, sequence, append, tries: 0 });
         }
         queue
     }
@@ -374,7 +378,9 @@ impl Writer {
             lanes -= self.forget_empty_lanes();
         }
         let wanted = new.len();
-        new.truncate((max as usize).saturating_sub(lanes));
+        // Nor more than there are numbers for: two lanes under one would be one.
+        let numbers = usize::try_from(u32::MAX - self.next_lane).unwrap_or(usize::MAX);
+        new.truncate((max as usize).saturating_sub(lanes).min(numbers));
         let mut failure = (new.len() < wanted).then_some(Error::TooManyLanes { max });
         for (id, _) in &mut new {
             *id = self.next_lane;

@@ -202,6 +202,8 @@ async fn main() {
     let mut ports = std::env::args().skip(1).map(|port| port.parse::<u16>().expect("a port"));
     let mut listen = |ip: Ipv4Addr| {
         let socket = TcpSocket::new_v4().unwrap();
+        // It may have been here a moment ago.
+        socket.set_reuseaddr(true).unwrap();
         socket.bind((ip, ports.next().expect("a port")).into()).expect("bind");
         // Many spokes have a queue each; here all of theirs is one.
         socket.listen(4096).unwrap()

@@ -21,6 +21,7 @@ pub use error::ConfigError;
 use error::hint;
 use keys::Section;
 use sources::Source;
+pub use sources::written;
 
 use crate::reload::{Print, Seen};
 use crate::tls::files;
@@ -94,6 +95,38 @@ impl Configuration {
         }
         values = values.merge(Source::environment(&sections, environment)?);
         Ok(Self { program, mode, directory, values, print, beside: Mutex::default(), warnings })
+    }
+
+    /// What files with these texts would say, in this order, and an environment: for `services/fuzz` alone.
+    ///
+    /// # Errors
+    /// As [`Configuration::read`].
+    #[doc(hidden)]
+    pub fn of_texts(
+        program: &'static Program,
+        mode: Mode,
+        texts: &[(&str, &str)],
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let directory = PathBuf::from("/made-up");
+        let sections: Vec<&'static Section> = program.sections().collect();
+        let mut values = Figment::new();
+        let mut warnings = Vec::new();
+        for (name, text) in texts {
+            let mut source = Source::text(&directory.join(name), text, &sections)?;
+            warnings.append(&mut source.warnings);
+            values = values.merge(source);
+        }
+        values = values.merge(Source::environment(&sections, environment)?);
+        Ok(Self {
+            program,
+            mode,
+            print: Print::of(&directory, []),
+            directory,
+            values,
+            beside: Mutex::default(),
+            warnings,
+        })
     }
 
     /// On what it stands: what all files held when they were read.

@@ -32,10 +32,15 @@ impl Source {
     pub(super) fn file(path: &Path, sections: &[&'static Section]) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        Self::text(path, &text, sections)
+    }
+
+    /// What a file at `path` says that holds `text`.
+    pub(super) fn text(path: &Path, text: &str, sections: &[&'static Section]) -> Result<Self, ConfigError> {
         let yaml = |reason: String| ConfigError::Yaml { path: path.to_owned(), reason };
         let mut source =
             Self { place: Place::File(path.to_owned()), sections: Dict::new(), warnings: Vec::new() };
-        let top = match serde_yaml::from_str::<Yaml>(&text).map_err(|e| yaml(e.to_string()))? {
+        let top = match serde_yaml::from_str::<Yaml>(text).map_err(|e| yaml(e.to_string()))? {
             Yaml::Null => return Ok(source),
             Yaml::Mapping(top) => top,
             _ => return Err(yaml("the top is a list or a single value".to_owned())),
@@ -122,6 +127,25 @@ impl Source {
         }
         Ok(Self { place: Place::Environment, sections: all, warnings: Vec::new() })
     }
+}
+
+/// A text as a file of YAML has it on one line: plain where it reads back as just this text, else in quotes.
+pub fn written(text: &str) -> String {
+    let is_plain = |top: Yaml| top.get("key").is_some_and(|value| value.as_str() == Some(text));
+    if !text.contains('\n') && serde_yaml::from_str(&format!("key: {text}\n")).is_ok_and(is_plain) {
+        return text.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            ' '..='~' => quoted.push(letter),
+            _ if letter.is_alphanumeric() => quoted.push(letter),
+            _ => quoted.push_str(&format!("\\U{:08x}", u32::from(letter))),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 impl Provider for Source {

@@ -133,6 +133,34 @@ fn listening_defaults_to_the_programs_own() {
 }
 
 #[test]
+fn a_text_is_written_so_that_it_reads_back() {
+    for (text, wanted) in [
+        ("spoke-1.example.com", "spoke-1.example.com"),
+        ("a: b", "\"a: b\""),
+        ("12", "\"12\""),
+        ("null", "\"null\""),
+    ] {
+        assert_eq!(written(text), wanted);
+    }
+    for text in [
+        "",
+        " ",
+        "a #b",
+        "~",
+        "1e5",
+        "- x",
+        "\"\\",
+        "a\nb\r",
+        "\u{7f}\u{85}\u{2028}\u{feff}\u{1f980}",
+        "yes",
+        "{a",
+    ] {
+        let read: serde_yaml::Value = serde_yaml::from_str(&format!("key: {} # b\n", written(text))).unwrap();
+        assert_eq!(read["key"], serde_yaml::Value::from(text), "{}", written(text));
+    }
+}
+
+#[test]
 fn every_key_is_documented() {
     let document = include_str!("../../../../docs/configuration.md");
     let table = keys::PATTOO.table();

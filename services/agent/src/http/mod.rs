@@ -11,4 +11,4 @@ mod listen;
 mod serve;
 
 pub use listen::bind;
-pub use serve::{Limits, serve};
+pub use serve::{Limits, serve, service};

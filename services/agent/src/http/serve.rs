@@ -1,5 +1,6 @@
 //! The accept loop.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves `routes` until `stop`, then lets requests under way end within `limits.drain`.
 pub async fn serve<F>(listener: TcpListener, routes: F, limits: Limits, mut stop: Stop)
 where
-    F: Filter<Extract = (Answer,), Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    F: Filter<Extract = (Answer,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -60,18 +61,7 @@ where
                 continue;
             }
         };
-        let pages = TowerToHyperService::new(warp::service(routes.clone()));
-        let service = service_fn(move |request: Request<Incoming>| {
-            // `CONNECT host:1` and `GET host` name no path, and warp panics where there is none.
-            let pages = request.uri().path_and_query().is_some().then(|| pages.call(request));
-            async move {
-                match pages {
-                    Some(page) => page.await,
-                    None => Ok(answer::text(400, "The request names no path.\n")),
-                }
-            }
-        });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service(routes.clone())));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
@@ -83,6 +73,27 @@ where
     if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = limits.drain.as_secs_f32(), "requests still under way were given up");
     }
+}
+
+/// What answers the requests of one connection.
+pub fn service<F>(
+    routes: F,
+) -> impl Service<Request<Incoming>, Response = Answer, Error = Infallible, Future: Send>
+where
+    F: Filter<Extract = (Answer,), Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    let pages = TowerToHyperService::new(warp::service(routes));
+    service_fn(move |request: Request<Incoming>| {
+        // `CONNECT host:1` and `GET host` name no path, and warp panics where there is none.
+        let pages = request.uri().path_and_query().is_some().then(|| pages.call(request));
+        async move {
+            match pages {
+                Some(page) => page.await,
+                None => Ok(answer::text(400, "The request names no path.\n")),
+            }
+        }
+    })
 }
 
 type Place = tokio::sync::OwnedSemaphorePermit;

@@ -5,11 +5,13 @@
 //! numeric order, no spaces, one trailing newline.
 
 mod checksum;
+mod fit;
 mod template;
 
 use crate::clock::Millis;
 use checksum::Checksums;
 pub use checksum::Series;
+pub use fit::fitting;
 use template::Template;
 
 /// The types that the pattoo server knows, as numbers on the wire.

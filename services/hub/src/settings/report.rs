@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use agent::config::ConfigError;
+use agent::config::{ConfigError, written};
 
 use super::{API, OWN, POLL_KEYS, Settings, upstream};
 use crate::target::{Device, Resolve};
@@ -37,14 +37,14 @@ impl Settings {
         line("poll_timeout", &self.poll_timeout.as_secs());
         line("poll_tls", &self.poll_tls);
         for (key, file) in self.polls.files(&POLL_KEYS) {
-            line(key, &file.display());
+            line(key, &written(&file.to_string_lossy()));
         }
         line("ip_listen_address", &format!("\"{}\"", self.listen.ip()));
         line("ip_bind_port", &self.listen.port());
         line("receive", &self.receive);
         line("identity", &self.identity_rule.label());
-        line("hostname", &self.node);
-        line("agent_id", &format!("{} # {}", id.id, id.origin));
+        line("hostname", &written(&self.node));
+        line("agent_id", &format!("{} # {}", written(&id.id), id.origin));
         line("max_post_bytes", &self.max_post_bytes);
         line("max_bytes", &self.bounds.max_bytes);
         line("max_age", &self.bounds.max_age.as_secs());
@@ -71,16 +71,16 @@ impl Settings {
                 line("tls_name", &name.to_str());
             }
             for (key, file) in self.deliveries.files(&upstream::KEYS) {
-                line(key, &file.display());
+                line(key, &written(&file.to_string_lossy()));
             }
         }
         line("enabled", &self.upstream.is_some());
         let _ = write!(
             lines,
             "pattoo:\n    cache_directory: {}\n    daemon_directory: {}\n    system_daemon_directory: {}",
-            self.pattoo.cache_directory.display(),
-            self.pattoo.daemon_directory.display(),
-            self.pattoo.system_daemon_directory.display()
+            written(&self.pattoo.cache_directory.to_string_lossy()),
+            written(&self.pattoo.daemon_directory.to_string_lossy()),
+            written(&self.pattoo.system_daemon_directory.to_string_lossy())
         );
         Ok(lines)
     }

@@ -127,10 +127,14 @@ impl Store {
     /// # Errors
     /// The folder cannot be made or listed, or another hub has it open.
     pub async fn open(folder: PathBuf, bounds: Bounds, metrics: Metrics) -> anyhow::Result<(Self, Filled)> {
-        blocking(move || Ok(Self::open_now(&folder, &bounds, metrics))).await?
+        blocking(move || Ok(Self::open_now(&folder, bounds.options(), metrics))).await?
     }
 
-    fn open_now(folder: &Path, bounds: &Bounds, metrics: Metrics) -> anyhow::Result<(Self, Filled)> {
+    pub(crate) fn open_now(
+        folder: &Path,
+        options: Options,
+        metrics: Metrics,
+    ) -> anyhow::Result<(Self, Filled)> {
         let clock = Clock::of_this_program();
         let (sender, receiver) = mpsc::unbounded_channel();
         let announced = Announced::default();
@@ -145,7 +149,7 @@ impl Store {
                 let body = pack::unpack(packed).ok()?;
                 check::check(&body).ok().map(|post| post.agent_id)
             }),
-            ..bounds.options()
+            ..options
         };
         let (spool, report) = Spool::open(folder, options)?;
         tracing::info!(

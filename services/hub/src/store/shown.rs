@@ -46,7 +46,7 @@ impl Bounds {
         (max_bytes / 64).next_multiple_of(4096).clamp(least, SEGMENT_BYTES.max(least))
     }
 
-    pub(super) fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let segment_bytes = Self::segment(self.max_bytes, self.max_sources);
         Options {
             segment_bytes,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent::clock::Millis;
-use agent::post::{DataType, Datapoint, Number, Pair, Series};
+use agent::post::{DataType, Datapoint, Number, Pair, Series, fitting};
 
 use crate::reason::{AllLeftOut, LeftOut};
 
@@ -25,13 +25,13 @@ pub(super) struct Instance {
 
 impl Instance {
     /// An instance whose metadata stands before the host's.
-    pub(super) fn leading(pairs: impl Into<Arc<[Pair]>>) -> Self {
-        Self { leading: pairs.into(), ..Self::default() }
+    pub(super) fn leading<const N: usize>(pairs: [Pair; N]) -> Self {
+        Self { leading: pairs.map(|(key, value)| (key, fitting(value))).into(), ..Self::default() }
     }
 
     /// An instance whose metadata stands behind the host's.
     pub(super) fn trailing(key: &'static str, value: String) -> Self {
-        Self { trailing: [(key, value)].into(), ..Self::default() }
+        Self { trailing: [(key, fitting(value))].into(), ..Self::default() }
     }
 }
 

@@ -1,0 +1,4 @@
+//! The target `check` as a program of libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::check::run(data));
