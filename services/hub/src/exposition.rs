@@ -104,7 +104,10 @@ mod tests {
     use crate::targets::{Last, Polled, Targets};
 
     fn device(host: &str) -> Device {
-        Device { target: Target { host: Host::parse(host).unwrap(), port: 5000 }, resolve: Resolve::One }
+        Device {
+            target: Target { host: Host::parse(host).unwrap(), port: 5000, tls: None },
+            resolve: Resolve::One,
+        }
     }
 
     fn targets(devices: &[Device]) -> (Targets, Vec<Arc<Polled>>) {
