@@ -202,7 +202,7 @@ def test_a_mount_that_hangs_costs_nobody_else_more_than_the_limit(stuck):
     assert mount.release() == 1
     waiting.until(lambda: partitions(asked(spoke)) == stuck.all, 10, spoke.log)
     assert usage.items() <= asked(spoke).values().items()
-    assert len(logged(spoke, "in the post again", "/hang")) == 1
+    assert len(logged(spoke, "no longer missing from the post", "/hang")) == 1
     assert left_out(spoke) == set()
     assert threads(spoke)[1] <= 2
 

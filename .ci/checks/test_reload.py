@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from support import metrics, requests, waiting
+from support import exporter, hosts, metrics, mounting, requests, waiting
 from support.compose import IMAGES, docker
 from support.judge import judge
 from support.paths import HUB, SPOKE
@@ -17,8 +17,9 @@ from test_commands import daemon  # noqa: F401 (a fixture)
 from test_containers import images  # noqa: F401 (a fixture)
 
 both = pytest.mark.parametrize("program", (SPOKE, HUB), ids=["spoke", "hub"])
-# Looked at every 4 s and believed half a second later; the rest is for a machine under load.
-WATCHED = 4.5 + 3
+LOOKED_AT = 4
+# Believed half a second later; the rest is for a machine under load.
+WATCHED = LOOKED_AT + 0.5 + 3
 POLLED = re.compile(r"^(?P<when>\S+Z) +DEBUG .*polled target=\S+:(?P<port>\d+) state=(?P<state>\w+)")
 NOT_TAKEN = "the configuration is not taken; what was in force stays"
 RESTART = "where it takes a restart"
@@ -193,11 +194,11 @@ def test_a_folder_is_watched_without_a_signal(rig):
     def becomes(name):
         waiting.until(lambda: hostname() == name, WATCHED, lambda: f"{name}: {spoke.log()}")
 
-    # What is half written would be the defaults.
+    # What is half written would be the defaults; it is looked at while more is being written.
     path = it.config / f"{SPOKE}.yaml"
     with path.open("w") as file:
         file.write(f"{SPOKE}:\n")
-        file.flush()
+        waiting.holds(lambda: (file.write("#\n"), file.flush()), LOOKED_AT + 1, "it is written on")
         file.write("  hostname: three.example.com\n  ip_listen_address: 127.0.0.1\n  ip_bind_port: 0\n")
     becomes("three.example.com")
     swap(it.config, "1", {SPOKE: own | {"hostname": "four.example.com"}, "pattoo": {"pattoo": it.pattoo}})
@@ -268,6 +269,43 @@ def test_what_a_spoke_says_changes_in_place(rig):
     for key in ("pattoo.log_directory", f"{SPOKE}.agent_id", f"{SPOKE}.host_sys"):
         assert key in it.said(RESTART)[0] and key in spoke.get("/readyz").body.decode()
     assert post().agent_id == before.agent_id
+
+
+def test_what_a_spoke_tells_prometheus_changes_in_place(rig, tmp_path):
+    with mounting.memory(tmp_path / "host") as folder:
+        spoke = rig.spoke(environment=hosts.made("pressure", folder).environment())
+        own = {"ip_listen_address": "127.0.0.1", "ip_bind_port": 0, "hostname": "spoke.example.com"}
+        it = Edited(spoke, SPOKE, own, spoke.folder.directories())
+
+        def page():
+            return exporter.read(spoke.get("/metrics").body)
+
+        def devices(shown):
+            return {dict(labels)["device"] for name, labels in shown.series if name == "node_network_receive_bytes_total"}
+
+        def of_the_host(shown):
+            return {(name, labels) for name, labels in shown.series if name.startswith("node_")}
+
+        before = page()
+        it.good(metrics_off="filesystem, loadavg", metrics_network_exclude="^lo$", metrics_max_series=3)
+        after = page()
+        assert {name for name in exporter.COLLECTORS if after.success(name) is None} >= {"filesystem", "loadavg"}
+        assert not {"node_load1", "node_filesystem_size_bytes"} & after.series.names()
+        assert "lo" in devices(before) and devices(after) and "lo" not in devices(after)
+        assert sum(name == "node_cpu_seconds_total" for name, _ in after.series) == 3
+        it.good(metrics_off="loadavg", metrics_fstype_exclude=".", metrics_max_series=5000)
+        after = page()
+        assert after.success("loadavg") is None and after.success("filesystem") == 1
+        assert "node_filesystem_size_bytes" in before.series.names() - after.series.names()
+        it.bad(SPOKE, json.dumps({SPOKE: it.own | {"metrics_off": "hwmn"}}), "key metrics_off", "did you mean hwmon?")
+        it.bad(SPOKE, json.dumps({SPOKE: it.own | {"metrics_max_series": 0}}), "key metrics_max_series", "at least 1")
+        assert page().success("loadavg") is None
+        for key in ("metrics_off", "metrics_fstype_exclude", "metrics_network_exclude", "metrics_max_series"):
+            del it.own[key]
+        it.good()
+        assert of_the_host(page()) == of_the_host(before)
+        in_force = it.said("the configuration has changed and is in force")
+        assert len(in_force) == 3 and f"{SPOKE}.metrics_off" in in_force[0] and not it.said(RESTART)
 
 
 @both

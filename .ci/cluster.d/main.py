@@ -131,7 +131,7 @@ def told_of_the_node(release):
 def upgraded(release):
     before = {component: release.running(component)["metadata"]["uid"] for component in ("spoke", "hub")}
     identity = release.agent_id()
-    changed = {"spoke.config.network_exclude": "veth.*|docker.*", "hub.config.polling_interval": 1}
+    changed = {"restartOnConfigChange": True, "spoke.config.network_exclude": "veth.*|docker.*", "hub.config.polling_interval": 1}
     release.helm("upgrade", str(release.chart), *release.values(**changed), "--wait=watcher", "--timeout=3m")
     spoke = release.running("spoke", but=before.values())
     release.running("hub", but=before.values())
@@ -176,16 +176,14 @@ def changed_in_place(release):
     until(swapped, "the folder has the new ConfigMap")
 
     def in_force():
-        """More than four posts in six seconds, where there was one in two."""
-        before, _ = release.taken(), time.sleep(6)
-        return release.taken() - before >= 5
+        """Five posts in less than eight seconds, where they took ten."""
+        before, began = release.taken(), time.monotonic()
+        until(lambda: release.taken() >= before + 5, "posts arrive")
+        return time.monotonic() - began < 8
 
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if in_force():
-            assert release.running("hub")["status"]["containerStatuses"][0]["restartCount"] == 0
-            return "in force without a restart: polled every second"
-    return "NOT SHOWN: the folder has it, and this hub reads its configuration at start alone"
+    until(in_force, "the hub polls every second", 60)
+    assert release.running("hub")["status"]["containerStatuses"][0]["restartCount"] == 0
+    return "in force without a restart: polled every second"
 
 
 def rolled_back(release):

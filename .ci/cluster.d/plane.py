@@ -6,8 +6,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "checks"))
+from support import waiting  # noqa: E402
 
 LIMIT = 180
 LABEL = "io.kubernetes.pod.namespace"
@@ -17,15 +20,8 @@ DOMAIN = "cluster.local"
 
 
 def until(condition, what, seconds=LIMIT):
-    """The first true value of `condition()`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise SystemExit(f"cluster: not within {seconds} s: {what() if callable(what) else what}")
-        time.sleep(0.25)
+    """The first true value of `condition()`. Most conditions ask the API server by a program of their own."""
+    return waiting.until(condition, seconds, what, step=0.25)
 
 
 def run(*command, check=True, **options):

@@ -6,8 +6,8 @@ import time
 STEP = 0.02
 
 
-def until(condition, seconds, what):
-    """Returns the first true value of `condition()`; fails, naming `what`, after `seconds`."""
+def until(condition, seconds, what, step=STEP):
+    """Returns the first true value of `condition()`, asked every `step` seconds; fails, naming `what`, after `seconds`."""
     deadline = time.monotonic() + seconds
     tick = threading.Event()
     while True:
@@ -16,7 +16,7 @@ def until(condition, seconds, what):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
-        tick.wait(STEP)
+        tick.wait(step)
 
 
 def holds(condition, seconds, what):

@@ -351,11 +351,13 @@ mod tests {
         std::fs::write(folder.path().join("c"), "somebody else's").unwrap();
         std::fs::write(folder.path().join("a"), "1").unwrap();
         assert_eq!(print(), one);
+        std::fs::write(folder.path().join("a"), "2").unwrap();
+        let another = print();
         std::fs::rename(folder.path().join("a"), folder.path().join("b")).unwrap();
         let moved = print();
         std::fs::write(folder.path().join("b"), "").unwrap();
         let empty = print();
-        let all = [missing, one, moved, empty];
-        assert!((0..4).all(|at| all.iter().filter(|print| **print == all[at]).count() == 1), "{all:?}");
+        let all = [missing, one, another, moved, empty];
+        assert!((0..5).all(|at| all.iter().filter(|print| **print == all[at]).count() == 1), "{all:?}");
     }
 }

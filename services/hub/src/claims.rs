@@ -331,6 +331,15 @@ fn is_told(standing: &Standing, of: Slot, agent_id: &str) -> bool {
 }
 
 #[cfg(test)]
+impl Claims {
+    /// Of nobody, and kept nowhere.
+    pub(crate) fn of_a_test(metrics: Metrics, health: Health) -> Self {
+        let (path, state, changed) = (PathBuf::new(), Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { path, state, changed, metrics, health }))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::target::Host;
@@ -356,7 +365,7 @@ mod tests {
     }
 
     fn targets_of(hosts: &[&str]) -> Vec<Target> {
-        hosts.iter().map(|host| Target { host: Host::parse(host).unwrap(), port: 5000 }).collect()
+        hosts.iter().map(|host| Target { host: Host::parse(host).unwrap(), port: 5000, tls: None }).collect()
     }
 
     #[test]

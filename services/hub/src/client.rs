@@ -2,23 +2,28 @@
 //! a cap on the body, no redirects, no proxy from the environment. Polling asks each target over a connection of
 //! its own ([`Getter`]); delivering keeps some to the one server for a moment ([`Sender`]).
 
+mod capped;
 mod getter;
 mod sender;
+mod tls;
 
 use std::error::Error;
+use std::fmt;
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
+use agent::tls::secrets::Secret;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Body;
-use hyper::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use hyper::header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::PROGRAM;
 use crate::resolve::ResolveError;
 pub use getter::Getter;
 pub use sender::Sender;
+pub use tls::{Tls, TlsFault};
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,15 +38,17 @@ pub enum Fault {
     Reset,
     /// There is no way to the host.
     Unreachable,
-    /// The body is larger than it may be.
+    /// The answer is larger than it may be.
     TooLarge,
     /// What came is no HTTP.
     Protocol,
+    /// The other side cannot be trusted, or does not trust the hub.
+    Tls(TlsFault),
 }
 
 impl Fault {
-    /// Every fault.
-    pub const ALL: [Self; 7] = [
+    /// One for each label.
+    pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Timeout,
         Self::Dns,
@@ -49,6 +56,7 @@ impl Fault {
         Self::Unreachable,
         Self::TooLarge,
         Self::Protocol,
+        Self::Tls(TlsFault::Handshake),
     ];
 
     /// The fault as one word.
@@ -61,6 +69,16 @@ impl Fault {
             Self::Unreachable => "unreachable",
             Self::TooLarge => "too_large",
             Self::Protocol => "protocol",
+            Self::Tls(_) => "tls",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(fault) => write!(out, "{}: {fault}", self.label()),
+            _ => out.write_str(self.label()),
         }
     }
 }
@@ -149,7 +167,10 @@ fn fault(error: &(dyn Error + 'static)) -> Fault {
             return Fault::Dns;
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            found = of_kind(io.kind()).unwrap_or(found);
+            if let Some(fault) = TlsFault::of(io) {
+                return Fault::Tls(fault);
+            }
+            found = of_kind(io).unwrap_or(found);
         } else if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
             && (hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled())
         {
@@ -160,8 +181,8 @@ fn fault(error: &(dyn Error + 'static)) -> Fault {
     found
 }
 
-fn of_kind(kind: ErrorKind) -> Option<Fault> {
-    match kind {
+fn of_kind(error: &std::io::Error) -> Option<Fault> {
+    match error.kind() {
         ErrorKind::ConnectionRefused => Some(Fault::Refused),
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
@@ -172,14 +193,21 @@ fn of_kind(kind: ErrorKind) -> Option<Fault> {
             Some(Fault::Unreachable)
         }
         ErrorKind::TimedOut => Some(Fault::Timeout),
-        _ => None,
+        ErrorKind::FileTooLarge => Some(Fault::TooLarge),
+        // One in another hides it: hyper-rustls wraps what happens in a handshake.
+        _ => error.get_ref()?.downcast_ref().and_then(of_kind),
     }
+}
+
+/// What is sent of a token.
+fn bearer(token: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -7,9 +7,11 @@ use agent::http::answer::{self, Answer};
 use agent::http::health::{self, Health};
 use bytes::Buf;
 use futures_util::Stream;
+use tokio::time::Instant;
 use warp::Filter;
 use warp::http::{HeaderMap, Method};
 
+use crate::exposition;
 use crate::metrics::Metrics;
 use crate::pages::Overview;
 use crate::receive::Receiver;
@@ -46,6 +48,11 @@ impl Served {
         headers: &HeaderMap,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Answer {
+        if path == "/metrics" {
+            let targets = &self.overview.targets;
+            let more = |page: &mut String| exposition::write(page, &targets.told(), Instant::now());
+            return answer::reading(method, || agent::metrics::page_with(&self.metrics.registry, more));
+        }
         if let Some(page) = health::common_page(method, path, &self.health, &self.metrics.registry) {
             return page;
         }

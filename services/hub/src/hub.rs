@@ -150,6 +150,7 @@ impl Work {
             if change.is_at_once() {
                 quarantine.set_max_bytes(now.quarantine_max_bytes);
                 store.extend(&now.bounds);
+                now.warn(&before.warnings());
                 in_force.send_replace(Arc::new(now));
             }
             Ok(())

@@ -7,6 +7,7 @@ pub mod check;
 mod claims;
 pub mod client;
 pub mod deliver;
+mod exposition;
 pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;

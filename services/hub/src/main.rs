@@ -35,7 +35,9 @@ fn judge(configuration: &Configuration) -> anyhow::Result<()> {
 }
 
 fn check(configuration: &Configuration) -> anyhow::Result<String> {
-    Ok(Settings::read(configuration)?.report()?)
+    let settings = Settings::read(configuration)?;
+    let warnings = settings.warnings().into_iter().map(|warning| format!("\nwarning: {warning}"));
+    Ok(settings.report()? + &warnings.collect::<String>())
 }
 
 fn once(configuration: &Configuration) -> anyhow::Result<()> {
@@ -61,6 +63,7 @@ async fn live(
 ) -> anyhow::Result<()> {
     let mut stop = shutdown::on_signals()?;
     let reload = running.reload(configuration)?;
+    settings.warn(&[]);
     let agent_id = settings.identity().find_and_keep()?.id;
     let (listener, address) = http::bind(settings.listen)?;
     let hub = Hub::open(settings, agent_id).await?;

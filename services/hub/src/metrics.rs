@@ -83,6 +83,8 @@ pub struct Metrics {
     pub clock_suspect: IntGauge,
     /// How long polls take.
     pub poll_duration: Histogram,
+    /// Seconds between two polls of a target.
+    pub polling_interval: IntGauge,
     /// Targets that are polled.
     pub targets: IntGauge,
     /// Addresses of names beyond `max_addresses`.
@@ -165,6 +167,7 @@ impl Metrics {
             upstream_up: IntGauge::new("upstream_up", "0 while the server is down, else 1.")?,
             polls_missed: counter("polls_missed_total", "Polls left out: the one before was still running.")?,
             poll_duration,
+            polling_interval: gauge("polling_interval_seconds", "Seconds between two polls of a target.")?,
             targets: gauge("targets", "Targets that are polled.")?,
             addresses_left_out: gauge(
                 "addresses_left_out",

@@ -12,7 +12,8 @@ use crate::check::check;
 use crate::poll::{Asker, Failure};
 use crate::resolve;
 use crate::settings::{IdentityRule, Settings};
-use crate::target::{Host, Target};
+use crate::target::Target;
+use crate::targets;
 
 /// Polls at the same time.
 const SIDE_BY_SIDE: usize = 64;
@@ -78,7 +79,7 @@ async fn targets(settings: &Settings) -> (Vec<Target>, usize) {
             println!("{} failed dns: {reason}", device.target);
         }
         for address in found.into_iter().take(settings.max_addresses) {
-            add(Target { host: Host::Address(address), port: device.target.port });
+            add(targets::of(&device.target, address));
         }
     }
     (targets, failed)

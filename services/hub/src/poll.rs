@@ -8,7 +8,7 @@ use hyper::Uri;
 
 use crate::check::Reason;
 use crate::client::{Fault, Getter};
-use crate::settings::Settings;
+use crate::settings::{Outward, Settings};
 use crate::target::Target;
 
 /// Why a poll brought nothing. The closed list is the log's word and the metric's label.
@@ -53,6 +53,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Transport(fault) => fault.fmt(out),
             Self::Redirect(status) | Self::Status(status) => write!(out, "{} {status}", self.label()),
             _ => out.write_str(self.label()),
         }
@@ -109,22 +110,25 @@ pub struct Asker {
     interval: Duration,
     timeout: Duration,
     most: usize,
+    polls: Outward,
 }
 
 impl Asker {
     /// An asker.
     pub fn new(settings: &Settings) -> Self {
         Self {
-            getter: Getter::new(settings.poll_timeout),
+            getter: Getter::new(settings.poll_timeout, &settings.polls),
             interval: settings.interval,
             timeout: settings.poll_timeout,
             most: settings.max_post_bytes,
+            polls: settings.polls.clone(),
         }
     }
 
     /// Whether both ask alike.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
-        (self.interval, self.timeout, self.most) == (other.interval, other.timeout, other.most)
+        let settings = |of: &Self| (of.interval, of.timeout, of.most);
+        settings(self) == settings(other) && self.polls == other.polls
     }
 
     /// The time between two polls of a target.
@@ -140,7 +144,8 @@ impl Asker {
         let url = format!("http://{target}/pattoo-agent-os/{}", self.interval.as_secs());
         // The settings let no host pass that a URL cannot hold.
         let url = Uri::try_from(url).map_err(|_| Failure::Transport(Fault::Dns))?;
-        let answer = self.getter.get(url, self.timeout, self.most).await.map_err(Failure::Transport)?;
+        let answer = self.getter.get(url, target.tls.as_ref(), self.timeout, self.most).await;
+        let answer = answer.map_err(Failure::Transport)?;
         match answer.status {
             200 => Ok(answer.body),
             status @ 300..400 => Err(Failure::Redirect(status)),

@@ -24,7 +24,7 @@ use crate::poll::{Asker, Failure, State};
 use crate::resolve;
 use crate::settings::{IdentityRule, InForce, Settings};
 use crate::target::Target;
-use crate::targets::{Begun, Polled, Targets};
+use crate::targets::{Begun, Last, Polled, Targets};
 
 /// How all targets are polled.
 #[derive(Debug)]
@@ -75,7 +75,14 @@ impl Poller {
             watch::channel(Arc::new(Manner { asker: Asker::new(&now), rule: now.identity_rule }));
         let shared =
             Arc::new(Shared { intake, metrics, clock, targets, claims, ticks: Ticks(Instant::now()) });
-        Self { shared, settings, manner, names: HashMap::new(), begun }
+        let this = Self { shared, settings, manner, names: HashMap::new(), begun };
+        this.show_interval(&now);
+        this
+    }
+
+    fn show_interval(&self, now: &Settings) {
+        let seconds = i64::try_from(now.interval.as_secs()).unwrap_or(i64::MAX);
+        self.shared.metrics.polling_interval.set(seconds);
     }
 
     /// What is polled and how it fares.
@@ -111,6 +118,7 @@ impl Poller {
 
     /// Tells everybody who polls, where there is something to tell.
     fn take_manner(&self, now: &Settings) {
+        self.show_interval(now);
         self.manner.send_if_modified(|manner| {
             let asker = Asker::new(now);
             let same = asker.is_as(&manner.asker) && manner.rule == now.identity_rule;
@@ -234,9 +242,11 @@ impl Shared {
             self.claims.missed(polled.slot());
         }
         let now = taken.unwrap_or_else(State::Failing);
-        self.metrics.poll_duration.observe(began.elapsed().as_secs_f64());
+        let ended = Instant::now();
+        let took = ended.saturating_duration_since(began);
+        self.metrics.poll_duration.observe(took.as_secs_f64());
         self.metrics.polled(now.failure());
-        self.targets.polled(polled, now);
+        self.targets.polled(polled, now, Last { ended, took });
     }
 
     async fn take(

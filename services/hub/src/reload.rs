@@ -15,6 +15,11 @@ impl Settings {
         at_once("max_addresses", self.max_addresses != new.max_addresses);
         at_once("polling_interval", self.interval != new.interval);
         at_once("poll_timeout", self.poll_timeout != new.poll_timeout);
+        at_once("poll_tls", self.poll_tls != new.poll_tls);
+        at_once("poll_ca_file", self.polls.ca != new.polls.ca);
+        at_once("poll_certificate_file", self.polls.certificate != new.polls.certificate);
+        at_once("poll_key_file", self.polls.key != new.polls.key);
+        at_once("poll_token_file", self.polls.token_file != new.polls.token_file);
         at_once("receive", self.receive != new.receive);
         at_once("identity", self.identity_rule != new.identity_rule);
         at_once("quarantine_max_bytes", self.quarantine_max_bytes != new.quarantine_max_bytes);
@@ -35,6 +40,13 @@ impl Settings {
         } else if let (Some(was), Some(is)) = (server(self), server(&new)) {
             change.at_once(API.name, "ip_address", was.host != is.host);
             change.at_once(API.name, "ip_bind_port", was.port != is.port);
+            change.at_once(API.name, "tls", was.tls.is_some() != is.tls.is_some());
+            change.at_once(API.name, "tls_name", was.tls.is_some() && is.tls.is_some() && was.tls != is.tls);
+            let (was, is) = (&self.deliveries, &new.deliveries);
+            change.at_once(API.name, "ca_file", was.ca != is.ca);
+            change.at_once(API.name, "certificate_file", was.certificate != is.certificate);
+            change.at_once(API.name, "key_file", was.key != is.key);
+            change.at_once(API.name, "token_file", was.token_file != is.token_file);
         }
         // More room is had at once; less would mean to drop posts that are kept.
         let max_bytes = self.bounds.max_bytes.max(new.bounds.max_bytes);

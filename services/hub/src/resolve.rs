@@ -14,15 +14,29 @@ use hyper_util::client::legacy::connect::dns;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tower_service::Service;
 
+use crate::target::Host;
+
 /// How long a name may take.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// How long one DNS server may take: with a search list, several questions fit into the limit.
 const SERVER_LIMIT: Duration = Duration::from_millis(900);
 
-/// Resolves by files and DNS.
-#[derive(Clone, Copy, Debug)]
-pub struct Resolver;
+/// Resolves by files and DNS. Where it holds a host, that one, whichever name it is asked for: over TLS a server is
+/// called by its certificate's name, wherever it is.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver(pub Option<Host>);
+
+impl Resolver {
+    async fn find(self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+        let found = match self.0 {
+            Some(Host::Address(address)) => vec![address],
+            Some(Host::Name(name)) => lookup(&name).await?,
+            None => lookup(name).await?,
+        };
+        Ok(found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+    }
+}
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +52,9 @@ pub enum ResolveError {
 /// For reqwest.
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let this = self.clone();
         Box::pin(async move {
-            let found = lookup(name.as_str()).await?;
-            let addresses: Addrs = Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0)));
+            let addresses: Addrs = Box::new(this.find(name.as_str()).await?.into_iter());
             Ok(addresses)
         })
     }
@@ -57,11 +71,8 @@ impl Service<dns::Name> for Resolver {
     }
 
     fn call(&mut self, name: dns::Name) -> Self::Future {
-        Box::pin(async move {
-            let found: Vec<_> =
-                lookup(name.as_str()).await?.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-            Ok(found.into_iter())
-        })
+        let this = self.clone();
+        Box::pin(async move { Ok(this.find(name.as_str()).await?.into_iter()) })
     }
 }
 

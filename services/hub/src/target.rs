@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -62,6 +63,8 @@ pub struct Target {
     pub host: Host,
     /// The TCP port.
     pub port: u16,
+    /// The name that its certificate has to have; `None`: no TLS is spoken there.
+    pub tls: Option<ServerName<'static>>,
 }
 
 impl fmt::Display for Target {
@@ -117,7 +120,7 @@ mod tests {
     use super::*;
 
     fn target(text: &str) -> Target {
-        Target { host: Host::parse(text).unwrap(), port: 5000 }
+        Target { host: Host::parse(text).unwrap(), port: 5000, tls: None }
     }
 
     #[test]

@@ -9,15 +9,17 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agent::http::health::Health;
 use agent::resolve::Every;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::claims::{Claims, Slot};
 use crate::lookup::{Change, Known, Said};
 use crate::metrics::Metrics;
-use crate::poll::State;
+use crate::poll::{Failure, State};
 use crate::target::{Device, Host, Target};
 
 /// The set. Clones share it.
@@ -57,6 +59,23 @@ struct Standing {
     wanted: usize,
     slot: Slot,
     state: State,
+    /// None where the state is not known.
+    last: Option<Last>,
+}
+
+/// When the last poll of a target ended, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Last {
+    pub(crate) ended: Instant,
+    pub(crate) took: Duration,
+}
+
+/// How the last poll of a target went.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) polled: Arc<Polled>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) last: Last,
 }
 
 /// What the page shows, in the order of the configuration.
@@ -209,14 +228,15 @@ impl Targets {
                 if standing.wanted == 1 {
                     // It was to leave, and whoever polls it has not noticed yet.
                     standing.slot = self.0.claims.enter(entry.key());
-                    standing.state = State::Unknown;
+                    (standing.state, standing.last) = (State::Unknown, None);
                     self.0.metrics.targets.inc();
                 }
                 return None;
             }
         };
         let target = entry.key().clone();
-        let standing = Standing { wanted: 1, slot: self.0.claims.enter(&target), state: State::Unknown };
+        let slot = self.0.claims.enter(&target);
+        let standing = Standing { wanted: 1, slot, state: State::Unknown, last: None };
         self.0.metrics.targets.inc();
         let polled = Arc::new(Polled { target, standing: Mutex::new(standing), left: Notify::new() });
         Some(Arc::clone(entry.insert(polled)))
@@ -233,7 +253,7 @@ impl Targets {
         self.0.claims.leave(standing.slot);
         self.0.metrics.targets.dec();
         self.0.metrics.targets_up.sub(i64::from(standing.state.is_up()));
-        standing.state = State::Unknown;
+        (standing.state, standing.last) = (State::Unknown, None);
         tracing::debug!(%target, "the target is polled no more");
         polled.left.notify_one();
     }
@@ -249,7 +269,7 @@ impl Targets {
     }
 
     /// Notes how a poll ended, and logs what has changed. Of a target that has left meanwhile there is nothing to note.
-    pub(crate) fn polled(&self, polled: &Polled, now: State) {
+    pub(crate) fn polled(&self, polled: &Polled, now: State, last: Last) {
         let target = &polled.target;
         tracing::debug!(%target, state = ?now, "polled");
         let mut standing = polled.standing();
@@ -268,7 +288,21 @@ impl Targets {
             (_, State::Failing(reason)) => tracing::warn!(%target, %reason, "the target gives no post"),
             _ => {}
         }
-        standing.state = now;
+        (standing.state, standing.last) = (now, Some(last));
+    }
+
+    /// Each target that was polled, once, whatever it is wanted for.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        // Outside of the set's lock: looking at thousands must not hold up who changes the set.
+        let all: Vec<_> = self.set().polled.values().cloned().collect();
+        let told = all.into_iter().filter_map(|polled| {
+            let (failure, last) = {
+                let standing = polled.standing();
+                (standing.state.failure(), standing.last?)
+            };
+            Some(Told { polled, failure, last })
+        });
+        told.collect()
     }
 
     /// Each device and, below a name, its addresses.
@@ -297,9 +331,9 @@ impl Targets {
     }
 }
 
-/// The target that an address of a name is.
-fn of(name: &Target, address: IpAddr) -> Target {
-    Target { host: Host::Address(address), port: name.port }
+/// The target that an address of a name is; over TLS it has to have the certificate of the name.
+pub(crate) fn of(name: &Target, address: IpAddr) -> Target {
+    Target { host: Host::Address(address), ..name.clone() }
 }
 
 /// Logs how the lookups of a name have changed.

@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use common::{HUB, api, assert_balanced, due, folder, given};
 use testkit::http::{get, metric};
-use testkit::{Folder, LIMIT, Server, ServerManner, Spoke, SpokeManner, wait_until};
+use testkit::{Folder, Hostile, LIMIT, Server, ServerManner, Spoke, SpokeManner, wait_until};
 
 /// Every way to be bad, and the reason that the hub gives.
 const BAD: [(SpokeManner, &str); 12] = [
     (SpokeManner::Refuse, "refused"),
     (SpokeManner::HangBeforeHeaders, "timeout"),
     (SpokeManner::HangAfterHeaders, "timeout"),
-    (SpokeManner::Trickle, "timeout"),
-    (SpokeManner::Endless, "too_large"),
+    (SpokeManner::Hostile(Hostile::SlowBody), "timeout"),
+    (SpokeManner::Hostile(Hostile::EndlessBody), "too_large"),
     (SpokeManner::Big, "too_large"),
     (SpokeManner::NotJson, "not_json"),
     (SpokeManner::List, "not_object"),
     (SpokeManner::Nan, "nan"),
     (SpokeManner::Redirect, "redirect"),
     (SpokeManner::Error, "status"),
-    (SpokeManner::CloseInBody, "reset"),
+    (SpokeManner::Hostile(Hostile::CloseInBody), "reset"),
 ];
 
 const INTERVAL: Duration = Duration::from_secs(3);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use common::{HUB, api, folder};
+use hub::poll::Failure;
 use testkit::http::get;
 use testkit::{Server, ServerManner};
 
@@ -44,4 +45,17 @@ fn every_metric_is_in_the_operation_guide_and_none_that_does_not_exist() {
             assert!(unknown.is_empty(), "{}: {unknown:?}", document.display());
         }
     }
+}
+
+#[test]
+fn every_reason_for_which_a_target_fails_is_in_the_monitoring_guide() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/monitoring.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let (_, rest) = guide.split_once("\n## Why a target fails\n").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let named = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(','));
+    let named: BTreeSet<&str> = named.map(|word| word.trim().trim_matches('`')).collect();
+    let known: BTreeSet<&str> = Failure::all().map(Failure::label).collect();
+    assert_eq!(named, known, "left: docs/monitoring.md, right: what a poll can end as");
 }

@@ -46,7 +46,7 @@ impl Notices {
         }
         for what in known.keys().filter(|what| !failing.contains_key(*what)) {
             if !told_elsewhere.remove(what) {
-                tracing::info!(%what, "in {} again", self.of);
+                tracing::info!(%what, "no longer missing from {}", self.of);
             }
         }
         *known = failing;

@@ -187,16 +187,16 @@ impl Settings {
         at_once("network_exclude", self.exclude.network != new.exclude.network);
         at_once("partition_exclude", self.exclude.partition != new.exclude.partition);
         at_once("disk_exclude", self.exclude.disk != new.exclude.disk);
+        for (key, differs) in self.exporter.differences(&new.exporter) {
+            at_once(key, differs);
+        }
         let mut at_restart = |key: &str, differs: bool| change.at_restart(SECTION.name, key, differs);
         at_restart("agent_id", self.agent_id != new.agent_id);
         at_restart("host_proc", self.host.proc != new.host.proc);
         at_restart("host_sys", self.host.sys != new.host.sys);
         at_restart("host_root", self.host.root != new.host.root);
-        for ((key, was), (_, is)) in self.exporter.describe().into_iter().zip(new.exporter.describe()) {
-            at_restart(key, was != is);
-        }
         let (pattoo, host, agent_id) = (self.pattoo.clone(), self.host.clone(), self.agent_id.clone());
-        Self { listen: self.listen, pattoo, host, agent_id, exporter: self.exporter.clone(), ..new }
+        Self { listen: self.listen, pattoo, host, agent_id, ..new }
     }
 
     /// What `--check` prints: all that names a series with where it came from, and the rest in force.

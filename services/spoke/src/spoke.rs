@@ -254,6 +254,9 @@ impl Spoke {
         }
         let named = (before.hostname != now.hostname).then(|| now.hostname.clone());
         let identity = HostIdentity::find(&now);
+        if now.exporter != before.exporter {
+            self.exporter.take_settings(&now.exporter);
+        }
         *lock(&self.said) = Arc::new(Said { settings: now.clone(), identity });
         match named {
             None => {}

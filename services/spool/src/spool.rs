@@ -296,6 +296,12 @@ impl Spool {
         self.shared.max_age_ms.store(millis(max_age), Ordering::SeqCst);
     }
 
+    /// How many bytes it may take on disk now, and how long a record may wait.
+    pub fn bounds(&self) -> (u64, Duration) {
+        let max_age = self.shared.max_age_ms.load(Ordering::SeqCst);
+        (self.shared.max_bytes.load(Ordering::SeqCst), Duration::from_millis(max_age))
+    }
+
     /// What it counts.
     pub fn stats(&self) -> Stats {
         self.shared.state().stats()

@@ -13,6 +13,7 @@
 
 mod chance;
 mod host;
+mod hostile;
 pub mod http;
 mod mount;
 mod peer;
@@ -25,9 +26,10 @@ mod wait;
 
 pub use chance::Chance;
 pub use host::MadeUpHost;
+pub use hostile::Hostile;
 pub use mount::{Mount, clone_at_once};
 pub use peer::{Answerer, Peer, Port, Request, hang, head, whole};
-pub use program::{Folder, Program};
+pub use program::{Folder, Program, Taken};
 pub use server::{Server, ServerManner};
 pub use spoke::{Spoke, SpokeManner};
 pub use tally::{Tallied, Tally};

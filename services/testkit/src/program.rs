@@ -257,3 +257,46 @@ impl Drop for Program {
         }
     }
 }
+
+/// What a process takes of the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its memory, in KiB.
+    pub memory_kib: u64,
+    /// The most that it took of memory since [`Taken::measure_anew`], or ever, in KiB.
+    pub most_memory_kib: u64,
+    /// Its threads.
+    pub threads: u64,
+    /// Its open descriptors.
+    pub descriptors: usize,
+}
+
+impl Taken {
+    /// By this program now.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn by(program: &Program) -> Self {
+        let place = format!("/proc/{}", program.pid());
+        let status = std::fs::read_to_string(format!("{place}/status")).unwrap();
+        let number = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        Self {
+            memory_kib: number("VmRSS:"),
+            most_memory_kib: number("VmHWM:"),
+            threads: number("Threads:"),
+            descriptors: std::fs::read_dir(format!("{place}/fd")).unwrap().count(),
+        }
+    }
+
+    /// Lets the most that this program takes of memory be measured from now on.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn measure_anew(program: &Program) {
+        // proc(5): 5 sets the peak to what is resident now.
+        std::fs::write(format!("/proc/{}/clear_refs", program.pid()), "5").unwrap();
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::hostile::Hostile;
 use crate::peer::{Peer, Request, hang, head, whole};
 use crate::post::{agent_id, stamp};
 
@@ -41,6 +42,10 @@ pub enum ServerManner {
     Slow,
     /// Takes a post, keeps the connection, and closes it once the next one comes on it.
     CloseReused,
+    /// Answers this status with these headers (each with its line end), and nothing else.
+    Says(u16, &'static str),
+    /// Reads the post and answers so.
+    Hostile(Hostile),
 }
 
 /// A made-up pattoo server. It remembers what it was sent, what of that it took, and what it kept. As the real
@@ -166,6 +171,8 @@ impl Shared {
                 }
                 Ok(())
             }
+            ServerManner::Says(status, headers) => whole(stream, &format!("{status} So"), headers, b""),
+            ServerManner::Hostile(hostile) => hostile.answer(stream),
             ServerManner::CloseInAnswer => head(stream, "200 OK", "Content-Length: 2\r\n"),
         }
     }

@@ -1,11 +1,12 @@
-use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use crate::hostile::Hostile;
 use crate::peer::{Peer, Request, hang, head, whole};
 use crate::post::post;
+
+const DAY_MS: u64 = 86_400_000;
 
 /// How a made-up spoke behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +19,6 @@ pub enum SpokeManner {
     HangBeforeHeaders,
     /// Sends the head of an answer, and nothing more.
     HangAfterHeaders,
-    /// Sends a byte now and then.
-    Trickle,
-    /// Sends a body without an end.
-    Endless,
     /// Sends a post of several megabytes.
     Big,
     /// Sends something that is no JSON.
@@ -34,8 +31,12 @@ pub enum SpokeManner {
     Redirect,
     /// Answers 500.
     Error,
-    /// Ends the connection in the middle of the body.
-    CloseInBody,
+    /// Gives a post of the day after.
+    Tomorrow,
+    /// Gives posts of this agent, which is not its own, a byte longer than that one's.
+    Pose(&'static str),
+    /// Answers so.
+    Hostile(Hostile),
 }
 
 /// A made-up spoke. It remembers each post that it gave away whole.
@@ -142,20 +143,6 @@ impl Shared {
                 hang(stream);
                 Ok(())
             }
-            SpokeManner::Trickle => {
-                head(stream, "200 OK", &format!("Content-Length: {}\r\n", good.len()))?;
-                for byte in good {
-                    stream.write_all(&[byte])?;
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                Ok(())
-            }
-            SpokeManner::Endless => {
-                head(stream, "200 OK", "Connection: close\r\n")?;
-                loop {
-                    stream.write_all(&[b' '; 65536])?;
-                }
-            }
             SpokeManner::Big => whole(stream, "200 OK", "", &post(&self.agent_id, stamp, 4 << 20)),
             SpokeManner::NotJson => whole(stream, "200 OK", "", b"hello"),
             SpokeManner::List => whole(stream, "200 OK", "", b"[1, 2, 3]"),
@@ -165,10 +152,14 @@ impl Shared {
             }
             SpokeManner::Redirect => whole(stream, "302 Found", "Location: /elsewhere\r\n", &good),
             SpokeManner::Error => whole(stream, "500 Internal Server Error", "", &good),
-            SpokeManner::CloseInBody => {
-                head(stream, "200 OK", &format!("Content-Length: {}\r\n", good.len()))?;
-                stream.write_all(&good[..good.len() / 2])
-            }
+            SpokeManner::Tomorrow => whole(
+                stream,
+                "200 OK",
+                "",
+                &post(&self.agent_id, crate::post::now_ms() + DAY_MS, self.filler),
+            ),
+            SpokeManner::Pose(other) => whole(stream, "200 OK", "", &post(other, stamp, self.filler + 1)),
+            SpokeManner::Hostile(hostile) => hostile.answer(stream),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use agent::clock::Clock;
 use bytes::Bytes;
-use reqwest::Url;
 use tokio::time::Instant;
 
 use super::canary;
@@ -13,11 +12,11 @@ use super::clocks::{self, Clocks};
 use super::failure::Failure;
 use super::judge::Refusal;
 use super::stamp::stamp;
-use crate::client::{Fault, Sender};
+use crate::client::Sender;
 use crate::metrics::Metrics;
 use crate::quarantine::{Quarantine, Why};
 use crate::rarely::Rarely;
-use crate::settings::Settings;
+use crate::settings::{Outward, Settings};
 use crate::store::{Lane, Post, Store};
 use crate::target::Target;
 
@@ -64,6 +63,7 @@ pub(super) struct Courier {
     timeout: Duration,
     clock: Clock,
     connections: usize,
+    deliveries: Outward,
     clocks: Arc<Mutex<Clocks>>,
     setting_aside: Arc<Rarely>,
     failing: Arc<Rarely>,
@@ -77,10 +77,11 @@ impl Courier {
         quarantine: Quarantine,
         metrics: Metrics,
         clock: Clock,
-    ) -> reqwest::Result<Self> {
+    ) -> anyhow::Result<Self> {
         let clocks = Clocks::new(settings.allowed_clock_skew, settings.max_future, settings.interval);
         Ok(Self {
-            sender: Sender::new(settings.delivery_concurrency)?,
+            sender: Sender::new(&server, &settings.deliveries, settings.delivery_concurrency)?,
+            deliveries: settings.deliveries.clone(),
             store,
             quarantine,
             metrics,
@@ -95,11 +96,14 @@ impl Courier {
     }
 
     /// One that goes on with other settings to the same server.
-    pub(super) fn with(&self, settings: &Settings) -> reqwest::Result<Self> {
+    pub(super) fn with(&self, settings: &Settings) -> anyhow::Result<Self> {
         self.clocks().follow(settings.allowed_clock_skew, settings.max_future);
-        let connections = settings.delivery_concurrency;
-        let sender =
-            if connections == self.connections { self.sender.clone() } else { Sender::new(connections)? };
+        let (connections, deliveries) = (settings.delivery_concurrency, settings.deliveries.clone());
+        let sender = if connections == self.connections && deliveries == self.deliveries {
+            self.sender.clone()
+        } else {
+            Sender::new(&self.server, &deliveries, connections)?
+        };
         Ok(Self {
             sender,
             store: self.store.clone(),
@@ -109,6 +113,7 @@ impl Courier {
             timeout: settings.delivery_timeout,
             clock: self.clock,
             connections,
+            deliveries,
             clocks: Arc::clone(&self.clocks),
             setting_aside: Arc::clone(&self.setting_aside),
             failing: Arc::clone(&self.failing),
@@ -182,10 +187,9 @@ impl Courier {
     }
 
     async fn post(&self, lane: &Lane, body: Bytes) -> Answered {
-        let url = format!("http://{}/pattoo/api/v1/agent/receive/{lane}", self.server);
-        let Ok(url) = Url::parse(&url) else { return Some((Failure::Transport(Fault::Dns), None)) };
+        let path = format!("/pattoo/api/v1/agent/receive/{lane}");
         let (bytes, began) = (body.len(), Instant::now());
-        let answered = match self.sender.post(url, body, self.timeout, LONGEST_ANSWER).await {
+        let answered = match self.sender.post(&path, body, self.timeout, LONGEST_ANSWER).await {
             Ok(answer) => Failure::of_status(answer.status).map(|failure| {
                 // Elsewhere it is about the post or the address, not about the server.
                 let retry_after = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::client::Fault;
+use crate::client::{Fault, TlsFault};
 
 /// Why a delivery failed. The closed list is the log's word and the metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Failure {
 
 impl Failure {
     /// One failure for each label.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Transport(Fault::Refused),
         Self::Transport(Fault::Timeout),
         Self::Transport(Fault::Dns),
@@ -28,6 +28,7 @@ impl Failure {
         Self::Transport(Fault::Unreachable),
         Self::Transport(Fault::TooLarge),
         Self::Transport(Fault::Protocol),
+        Self::Transport(Fault::Tls(TlsFault::Handshake)),
         Self::Redirect(302),
         Self::Unavailable(503),
         Self::Refused(500),
@@ -62,7 +63,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transport(_) => out.write_str(self.label()),
+            Self::Transport(fault) => fault.fmt(out),
             Self::Redirect(status) | Self::Unavailable(status) | Self::Refused(status) => {
                 write!(out, "{} {status}", self.label())
             }

@@ -68,7 +68,7 @@ pub fn deliver(
     settings: InForce,
     filled: Filled,
     stop: Stop,
-) -> reqwest::Result<impl Future<Output = ()>> {
+) -> anyhow::Result<impl Future<Output = ()>> {
     let first = Delivery::new(&settings.borrow(), &needs)?;
     Ok(follow(first, needs, settings, filled, stop))
 }
@@ -124,7 +124,7 @@ struct Delivery {
 
 impl Delivery {
     /// Delivery to the server of the settings, where they name one.
-    fn new(settings: &Settings, needs: &Needs) -> reqwest::Result<Option<Self>> {
+    fn new(settings: &Settings, needs: &Needs) -> anyhow::Result<Option<Self>> {
         let Some(server) = settings.upstream.clone() else { return Ok(None) };
         let Needs { store, quarantine, metrics, clock, health, upstream } = needs.clone();
         let rate = Rate::new(settings.delivery_rate);

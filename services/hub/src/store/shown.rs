@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent::clock::Clock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, MetricFamily, MetricType};
-use prometheus::{IntCounterVec, IntGauge, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 use spool::{DropReason, Options, SYNC_BUCKETS_US, Stats};
 
 use super::{Inner, Store};
@@ -69,7 +69,10 @@ pub(super) struct Shown {
     oldest_seconds: IntGauge,
     lanes: IntGauge,
     allocated_bytes: IntGauge,
+    max_bytes: IntGauge,
+    max_age: IntGauge,
     set_aside_bytes: IntGauge,
+    write_errors: IntCounter,
     dropped: IntCounterVec,
     syncs: Desc,
 }
@@ -95,6 +98,12 @@ impl Shown {
                 "spool_allocated_bytes",
                 "Bytes that the spool takes on disk, which max_bytes bounds.",
             )?,
+            max_bytes: gauge("spool_max_bytes", "Bytes that the spool may take on disk: max_bytes.")?,
+            max_age: gauge("spool_max_age_seconds", "How long a post may wait: max_age.")?,
+            write_errors: IntCounter::new(
+                "spool_write_errors_total",
+                "Writes and syncs of the spool that the disk refused.",
+            )?,
             set_aside_bytes: gauge("spool_set_aside_bytes", "Bytes of damaged files that were set aside.")?,
             dropped: IntCounterVec::new(dropped, &["reason"])?,
             syncs: Desc::new(
@@ -119,6 +128,10 @@ impl Shown {
         self.lanes.set(number(stats.lanes));
         self.allocated_bytes.set(number(stats.allocated_bytes));
         self.set_aside_bytes.set(number(stats.set_aside_bytes));
+        let (max_bytes, max_age) = store.0.spool.bounds();
+        self.max_bytes.set(number(max_bytes));
+        self.max_age.set(number(max_age.as_secs()));
+        self.write_errors.inc_by(stats.write_errors.saturating_sub(self.write_errors.get()));
         for reason in DropReason::ALL {
             let shown = self.dropped.with_label_values(&[reason.word()]);
             shown.inc_by(stats.dropped_for(reason).records.saturating_sub(shown.get()));
@@ -151,14 +164,17 @@ impl Shown {
         family
     }
 
-    fn parts(&self) -> [&dyn Collector; 7] {
+    fn parts(&self) -> [&dyn Collector; 10] {
         [
             &self.posts_waiting,
             &self.waiting_bytes,
             &self.oldest_seconds,
             &self.lanes,
             &self.allocated_bytes,
+            &self.max_bytes,
+            &self.max_age,
             &self.set_aside_bytes,
+            &self.write_errors,
             &self.dropped,
         ]
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hub::target::{Host, Target};
 use testkit::http::{metric, post_json};
 use testkit::post::post;
-use testkit::{Folder, LIMIT, Program, Server, Spoke, SpokeManner, wait_until};
+use testkit::{Folder, LIMIT, Program, Request, Server, Spoke, SpokeManner, wait_until};
 
 /// The real program.
 pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_pattoo_agent_os_hubd");
@@ -80,10 +80,17 @@ pub(crate) fn freeze(hub: &Program, spokes: &[(&str, &Spoke)]) -> BTreeMap<Strin
 /// When the spoke was due last before `at`, and how long before.
 pub(crate) fn due(spoke: &Spoke, interval: Duration, at: SystemTime) -> (SystemTime, Duration) {
     let address = spoke.address();
-    let target = Target { host: Host::Address(address.ip()), port: address.port() };
+    let target = Target { host: Host::Address(address.ip()), port: address.port(), tls: None };
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default() - target.offset(interval);
     let late = Duration::from_nanos((since.as_nanos() % interval.as_nanos()) as u64);
     (at - late, late)
+}
+
+/// The longest pause between two of these requests.
+pub(crate) fn longest_pause(asked: &[Request]) -> Duration {
+    let pauses = asked.iter().zip(asked.iter().skip(1));
+    let pauses = pauses.map(|(one, next)| next.at.duration_since(one.at).unwrap_or_default());
+    pauses.max().unwrap_or_default()
 }
 
 /// How many posts have entered the books: taken now, or found from an earlier run.

@@ -28,6 +28,13 @@ pub(super) struct Known {
     throttles: Slowly<Throttles>,
 }
 
+impl Known {
+    /// What was told, without the files that are kept.
+    pub(super) fn told(self) -> Self {
+        Self { shown: self.shown, ..Self::default() }
+    }
+}
+
 pub(super) fn collect(round: &mut Round<'_>) -> Done {
     let Round { files, page, known, .. } = round;
     let now = parse(&files.proc(FILE)?);

@@ -145,10 +145,20 @@ struct Reading {
     age: Option<Duration>,
 }
 
+impl Known {
+    /// Forgets what other settings chose, descriptors of collectors that run no more among it. What was told stays:
+    /// a counter does not run backwards since something else was configured.
+    fn forget_choices(&mut self) {
+        let Self { keeper, cpu, .. } = std::mem::take(self);
+        *self = Self { keeper, cpu: cpu.told(), ..Self::default() };
+    }
+}
+
 /// Writes pages of the host's metrics.
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    settings: Settings,
+    /// In force from the next page on. A lock of its own: who changes them does not wait for a host that hangs.
+    settings: Mutex<Arc<Settings>>,
     askers: Arc<Askers>,
     work: Mutex<Work>,
 }
@@ -157,6 +167,8 @@ pub(crate) struct Exporter {
 #[derive(Debug)]
 struct Work {
     files: Files,
+    /// What `known` follows from.
+    settings: Arc<Settings>,
     known: Known,
     succeeded: BTreeMap<&'static str, Instant>,
     /// How long the last page was.
@@ -167,27 +179,39 @@ impl Exporter {
     pub(crate) fn new(root: &HostRoot, settings: &Settings, askers: Arc<Askers>) -> Self {
         let files = Files::new(root);
         let known = Known { keeper: Keeper::new(files.sys_is_kernels()), ..Known::default() };
-        let work = Work { files, known, succeeded: BTreeMap::new(), bytes: 0 };
-        Self { settings: settings.clone(), askers, work: Mutex::new(work) }
+        let settings = Arc::new(settings.clone());
+        let work =
+            Work { files, settings: Arc::clone(&settings), known, succeeded: BTreeMap::new(), bytes: 0 };
+        Self { settings: Mutex::new(settings), askers, work: Mutex::new(work) }
+    }
+
+    /// These settings are in force from the next page on.
+    pub(crate) fn take_settings(&self, settings: &Settings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.clone());
     }
 
     /// Runs the collectors that are switched on, and of these only `wanted` where it names any.
     pub(crate) fn page(&self, format: Format, wanted: &[String], hostname: &str) -> Page {
         // What a holder that panicked left is read anew.
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        let Work { files, known, succeeded, bytes } = &mut *work;
+        let Work { files, settings, known, succeeded, bytes } = &mut *work;
+        let in_force = Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner));
+        if !Arc::ptr_eq(settings, &in_force) {
+            known.forget_choices();
+            *settings = in_force;
+        }
         files.next_round();
-        let mut page = Page::new(format, self.settings.most_series, *bytes + 4096);
+        let mut page = Page::new(format, settings.most_series, *bytes + 4096);
         let mut readings = Vec::with_capacity(COLLECTORS.len());
         for Collector { name, collect } in &COLLECTORS {
             let asked = wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-            if !asked || !self.settings.runs(name) {
+            if !asked || !settings.runs(name) {
                 continue;
             }
             let (started, place) = (Instant::now(), page.place());
             let result = collect(&mut Round {
                 files,
-                settings: &self.settings,
+                settings,
                 askers: &self.askers,
                 hostname,
                 known,

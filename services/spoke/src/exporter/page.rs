@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 
+use agent::metrics::{write_help, write_label};
+
 /// The form of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -152,7 +154,10 @@ impl Page {
         for part in ["# HELP ", name, " "] {
             self.text.push_str(part);
         }
-        escape(&mut self.text, help, self.format == Format::OpenMetrics);
+        match self.format {
+            Format::Text => write_help(&mut self.text, help),
+            Format::OpenMetrics => write_label(&mut self.text, help),
+        }
         for part in ["\n# TYPE ", name, " ", kind, "\n"] {
             self.text.push_str(part);
         }
@@ -192,7 +197,7 @@ impl Family<'_> {
             for part in [if at == 0 { "{" } else { "," }, label, "=\""] {
                 page.text.push_str(part);
             }
-            escape(&mut page.text, value, true);
+            write_label(&mut page.text, value);
             page.text.push('"');
         }
         if !labels.is_empty() {
@@ -222,24 +227,6 @@ impl Drop for Family<'_> {
 fn sound_name(name: &str) -> String {
     let sound = |letter: char| if letter.is_ascii_alphanumeric() || letter == ':' { letter } else { '_' };
     name.chars().map(sound).collect()
-}
-
-/// Writes a text of a help line or, with `quotes`, of a label.
-fn escape(out: &mut String, text: &str, quotes: bool) {
-    let special = |letter: char| letter == '\\' || letter == '\n' || (quotes && letter == '"');
-    let mut rest = text;
-    while let Some(at) = rest.find(special) {
-        let (plain, from) = rest.split_at(at);
-        out.push_str(plain);
-        let mut letters = from.chars();
-        out.push_str(match letters.next() {
-            Some('\n') => "\\n",
-            Some('"') => "\\\"",
-            _ => "\\\\",
-        });
-        rest = letters.as_str();
-    }
-    out.push_str(rest);
 }
 
 fn write_number(out: &mut String, number: Number) {

@@ -60,9 +60,9 @@ struct Written {
 }
 
 /// The settings in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    off: Vec<&'static str>,
+    pub(super) off: Vec<&'static str>,
     pub(super) partitions: Filter,
     pub(super) types: Filter,
     pub(super) disks: Filter,
@@ -74,8 +74,16 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(super) struct Filter(Option<Regex>);
 
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_ref().map(Regex::as_str) == other.0.as_ref().map(Regex::as_str)
+    }
+}
+
+impl Eq for Filter {}
+
 impl Filter {
-    fn new(written: &str) -> Result<Self, regex_lite::Error> {
+    pub(super) fn new(written: &str) -> Result<Self, regex_lite::Error> {
         // Everything would match an empty one; whoever writes it means nothing.
         Ok(Self(if written.is_empty() { None } else { Some(Regex::new(written)?) }))
     }
@@ -84,8 +92,8 @@ impl Filter {
         self.0.as_ref().is_some_and(|regex| regex.is_match(name))
     }
 
-    fn written(&self) -> String {
-        self.0.as_ref().map_or_else(|| "none".to_owned(), |regex| regex.as_str().to_owned())
+    fn written(&self) -> &str {
+        self.0.as_ref().map_or("none", Regex::as_str)
     }
 }
 
@@ -120,15 +128,27 @@ impl Settings {
         !self.off.contains(&name)
     }
 
+    /// Each key, and whether it says something else in `other`.
+    pub(crate) fn differences(&self, other: &Self) -> [(&'static str, bool); 6] {
+        [
+            ("metrics_off", self.off != other.off),
+            ("metrics_partition_exclude", self.partitions != other.partitions),
+            ("metrics_fstype_exclude", self.types != other.types),
+            ("metrics_disk_exclude", self.disks != other.disks),
+            ("metrics_network_exclude", self.interfaces != other.interfaces),
+            ("metrics_max_series", self.most_series != other.most_series),
+        ]
+    }
+
     /// What `--check` prints of them.
     pub(crate) fn describe(&self) -> [(&'static str, String); 6] {
         let off = if self.off.is_empty() { "none".to_owned() } else { self.off.join(", ") };
         [
             ("metrics_off", off),
-            ("metrics_partition_exclude", self.partitions.written()),
-            ("metrics_fstype_exclude", self.types.written()),
-            ("metrics_disk_exclude", self.disks.written()),
-            ("metrics_network_exclude", self.interfaces.written()),
+            ("metrics_partition_exclude", self.partitions.written().to_owned()),
+            ("metrics_fstype_exclude", self.types.written().to_owned()),
+            ("metrics_disk_exclude", self.disks.written().to_owned()),
+            ("metrics_network_exclude", self.interfaces.written().to_owned()),
             ("metrics_max_series", self.most_series.to_string()),
         ]
     }

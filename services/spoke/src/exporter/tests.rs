@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use regex_lite::Regex;
 use testkit::MadeUpHost;
 
+use super::settings::Filter;
 use super::*;
 use crate::spoilt::any_file;
 
@@ -221,6 +222,41 @@ fn interfaces_may_come_and_go() {
     assert_eq!((up("eth0"), up("eth1")), (Some(1.0), Some(0.0)));
     std::fs::remove_dir_all(host.path("sys/class/net/eth0")).unwrap();
     assert_eq!((up("eth0"), up("eth1")), (None, Some(0.0)));
+}
+
+#[test]
+fn other_settings_are_in_force_from_the_next_page_on() {
+    let host = MadeUpHost::new();
+    let exporter = exporter(&host);
+    let first = read(&exporter, Format::Text, &[]).unwrap();
+    exporter.take_settings(&Settings {
+        off: vec!["hwmon", "cpu"],
+        types: Filter::new("ext4").unwrap(),
+        disks: Filter::new("^vda$").unwrap(),
+        interfaces: Filter::new("^eth0$").unwrap(),
+        ..Settings::default()
+    });
+    let second = read(&exporter, Format::Text, &[]).unwrap();
+    assert_eq!(
+        (second.success("hwmon"), second.success("cpu"), second.success("stat")),
+        (None, None, Some(1.0))
+    );
+    let shown = |found: &Read, label: &str| found.series.keys().any(|series| series.contains(label));
+    for label in ["device=\"eth0\"", "device=\"vda\"", "mountpoint=\"/\""] {
+        assert!(shown(&first, label) && !shown(&second, label), "{label}");
+    }
+    exporter.take_settings(&Settings { most_series: 1, ..Settings::default() });
+    let capped = read(&exporter, Format::Text, &[]).unwrap();
+    assert_eq!((capped.families(), capped.series.len()), (first.families(), first.families().len()));
+    // As they were: all is there again. What the kernel counts backwards does not run backwards for that.
+    let stat = MadeUpHost::at_first("proc/stat").replace("9000 40", "9000 35").replace("4500 20", "4500 15");
+    host.write("proc/stat", stat.as_bytes());
+    exporter.take_settings(&Settings::default());
+    let third = read(&exporter, Format::Text, &[]).unwrap();
+    let iowait = "node_cpu_seconds_total{cpu=\"0\",mode=\"iowait\"}";
+    assert_eq!(third.series.get(iowait), first.series.get(iowait));
+    assert_eq!(third.families(), first.families());
+    assert!(first.series.keys().all(|series| third.series.contains_key(series)));
 }
 
 proptest! {
