@@ -8,12 +8,14 @@ use crate::recover::{self, Opened};
 use crate::state::Leaves;
 use crate::stats::{Record, Report};
 
-/// Opens a directory, and reads all that waits, by the names of the lanes; what is acknowledged meanwhile is forgotten.
-/// With it the bytes that are allocated.
+/// Records by the names of their lanes, what opening found, and how many bytes are allocated.
+pub type Read = (BTreeMap<String, Vec<Record>>, Report, u64);
+
+/// Opens a directory, and reads all that waits; what is acknowledged meanwhile is forgotten.
 ///
 /// # Errors
 /// Where the directory cannot be listed, or a file not be read.
-pub fn read(folder: &Path, options: &Options) -> Result<(BTreeMap<String, Vec<Record>>, Report, u64), Error> {
+pub fn read(folder: &Path, options: &Options) -> Result<Read, Error> {
     let Opened { mut state, report, .. } = recover::open(folder, options)?;
     let failed = |error| Error::io("read from the spool", error);
     let mut found = BTreeMap::new();
