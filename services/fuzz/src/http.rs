@@ -31,13 +31,12 @@ type Connection = Box<dyn Fn(tokio::io::DuplexStream) -> std::pin::Pin<Box<dyn F
 struct World {
     runtime: Runtime,
     serve: Connection,
-    /// On a tmpfs where there is one.
     _folder: TempDir,
 }
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let folder = TempDir::new().unwrap();
         let path = folder.path().display();
         let shared = format!(
             "pattoo: {{cache_directory: {path}, daemon_directory: {path}, system_daemon_directory: {path}}}"

@@ -11,7 +11,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spool::fuzzing::read;
@@ -25,8 +25,10 @@ use memory::Memory;
 const SEGMENT: u64 = 4096;
 const MAX_BYTES: u64 = 16 * SEGMENT;
 
-/// The lock is taken on a real folder, whatever the files are.
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
+thread_local! {
+    /// The lock is taken on a real folder, whatever the files are.
+    static FOLDER: TempDir = TempDir::new().unwrap();
+}
 
 fn options(files: &Memory) -> Options {
     Options {
@@ -53,7 +55,8 @@ pub fn run(data: &[u8]) {
     let verified = verify(Path::new("/"), &files).expect("a folder that can be listed");
     // A spool that is at work has a thread, which costs more than all else: most cases do without.
     let (given, report, allocated) = if choice & 0xc0 == 0xc0 {
-        let (spool, report) = Spool::open(FOLDER.path(), options(&files)).expect("no damage refuses opening");
+        let opened = FOLDER.with(|folder| Spool::open(folder.path(), options(&files)));
+        let (spool, report) = opened.expect("no damage refuses opening");
         let given = all(&spool);
         is_of_use(&spool);
         (given, report, spool.stats().allocated_bytes)

@@ -1,5 +1,7 @@
 //! Every case that is kept: what a target learnt from, and what once failed.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test, outside of #[test]")]
+
 use std::path::Path;
 
 /// Feeds the target with each file of its corpus; which one fails stands in what it prints.

@@ -189,7 +189,10 @@ impl State {
             if let Some(head) = lane.head {
                 return Ok(Some((place, head)));
             }
-            match self.read_head(place) {
+            let cursor = lane.cursor;
+            // A footer that is whole and says otherwise than what it lists was not written by us.
+            let is_next = |head: &RecordHead| head.lane == id && head.sequence > cursor;
+            match self.read_head(place).map(|head| head.filter(is_next)) {
                 Ok(Some(head)) => {
                     if let Some(lane) = self.lanes.get_mut(&id) {
                         lane.head = Some(head);

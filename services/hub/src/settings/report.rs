@@ -27,9 +27,13 @@ impl Settings {
             if *resolve == Resolve::All {
                 line("    resolve", &"all");
             }
-            if let Some(name) = &target.tls {
-                line("    tls", &true);
-                line("    tls_name", &name.to_str());
+            match &target.tls {
+                Some(name) => {
+                    line("    tls", &true);
+                    line("    tls_name", &written(&name.to_str()));
+                }
+                None if self.poll_tls => line("    tls", &false),
+                None => {}
             }
         }
         line("max_addresses", &self.max_addresses);
@@ -68,7 +72,7 @@ impl Settings {
             line("ip_bind_port", &server.port);
             if let Some(name) = &server.tls {
                 line("tls", &true);
-                line("tls_name", &name.to_str());
+                line("tls_name", &written(&name.to_str()));
             }
             for (key, file) in self.deliveries.files(&upstream::KEYS) {
                 line(key, &written(&file.to_string_lossy()));
