@@ -3,12 +3,14 @@ can be renewed while the hub runs."""
 
 import itertools
 import os
+import re
 import signal
 import ssl
 import subprocess
 from contextlib import ExitStack
 
 import pytest
+import yaml
 
 from support import made_up, waiting
 from support.paths import HUB
@@ -404,4 +406,14 @@ def test_check_tells_what_is_wrong_and_what_is_odd(rig, authorities, binaries, t
         assert status == 0 and f"\nwarning: {words}" in text and TOKEN not in text, text
     status, text = said(poll_tls=True, poll_ca_file=ca, poll_token_file=str(token), device=target | {"tls_name": "db-7.example.com"})
     assert status == 0 and "warning" not in text, text
-    assert "tls_name: db-7.example.com" in text and f"poll_ca_file: {ca}" in text and TOKEN not in text
+    assert "tls_name: db-7.example.com" in text and "tls: true" in text and f"poll_ca_file: {ca}" in text and TOKEN not in text
+    # What it prints is a configuration that says the same.
+    upstream = {"ip_address": "192.0.2.1", "tls": True, "ca_file": ca, "certificate_file": certificate, "key_file": key}
+    devices = [target, target | {"ip_bind_port": 5001, "tls": False}, target | {"ip_address": "a", "tls_name": "b.example.com"}]
+    _, text = said(upstream, poll_tls=True, poll_ca_file=ca, ip_devices=devices, poll_token_file="")
+    again = yaml.safe_load(text.partition("\npattoo:")[0])
+    folder.write("pattoo", pattoo=folder.directories(), pattoo_agent_api=again["pattoo_agent_api"])
+    folder.write(HUB, **{HUB: again[HUB]})
+    # But for where the agent_id came from.
+    status, told = check(binaries, folder)
+    assert (status, re.sub(" # .*", "", told)) == (0, re.sub(" # .*", "", text))

@@ -27,9 +27,11 @@ impl Settings {
             if *resolve == Resolve::All {
                 line("    resolve", &"all");
             }
-            if let Some(name) = &target.tls {
-                line("    tls", &true);
-                line("    tls_name", &name.to_str());
+            if target.tls.is_some() != self.poll_tls {
+                line("    tls", &target.tls.is_some());
+            }
+            if let Some(name) = target.other_name() {
+                line("    tls_name", &name);
             }
         }
         line("max_addresses", &self.max_addresses);
@@ -66,9 +68,9 @@ impl Settings {
             let address = server.host.to_string();
             line("ip_address", &format!("\"{}\"", address.trim_matches(['[', ']'])));
             line("ip_bind_port", &server.port);
-            if let Some(name) = &server.tls {
-                line("tls", &true);
-                line("tls_name", &name.to_str());
+            line("tls", &server.tls.is_some());
+            if let Some(name) = server.other_name() {
+                line("tls_name", &name);
             }
             for (key, file) in self.deliveries.files(&upstream::KEYS) {
                 line(key, &file.display());
