@@ -74,6 +74,16 @@ impl fmt::Display for Target {
 }
 
 impl Target {
+    /// The name that its certificate has to have, where that is not its host's.
+    pub fn other_name(&self) -> Option<&str> {
+        match &self.tls {
+            Some(ServerName::DnsName(name)) => {
+                Some(name.as_ref()).filter(|name| *name != self.host.to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// Where in the interval this target is polled. It depends on the target alone, so a restart keeps it,
     /// and many targets spread evenly.
     pub fn offset(&self, interval: Duration) -> Duration {

@@ -7,13 +7,12 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Url};
-use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{Answer, Fault, Tls, bearer, fault, user_agent, whole, within};
 use crate::resolve::Resolver;
 use crate::settings::Outward;
-use crate::target::{Host, Target};
+use crate::target::Target;
 
 /// How long a connection may idle before it is closed: shorter than servers keep theirs (gunicorn: 2 s), so
 /// that it is seldom the server that closes.
@@ -61,17 +60,13 @@ impl Way {
         if let Some(authorization) = deliveries.token.as_ref().and_then(bearer) {
             headers.insert(AUTHORIZATION, authorization);
         }
-        let (mut base, mut resolver) = (format!("http://{server}"), Resolver::default());
-        if let Some(name) = &server.tls {
-            base = format!("https://{server}");
-            // The address of its certificate's name is the server's, which is still called as it is configured.
-            if let ServerName::DnsName(name) = name
-                && server.host != Host::Name(name.as_ref().to_owned())
-            {
-                base = format!("https://{}:{}", name.as_ref(), server.port);
-                resolver = Resolver(Some(server.host.clone()));
-                headers.extend(HeaderValue::from_str(&server.to_string()).map(|host| (HOST, host)));
-            }
+        let scheme = if server.tls.is_some() { "https" } else { "http" };
+        let (mut base, mut resolver) = (format!("{scheme}://{server}"), Resolver::default());
+        if let Some(name) = server.other_name() {
+            // Wherever that name is, the server is here; and is called as it is configured.
+            base = format!("{scheme}://{name}:{}", server.port);
+            resolver = Resolver(Some(server.host.clone()));
+            headers.extend(HeaderValue::from_str(&server.to_string()).map(|host| (HOST, host)));
         }
         Ok(Self { base, headers, resolver, tls })
     }

@@ -151,7 +151,7 @@ impl Outward {
     }
 }
 
-/// What a file holds that a key may name.
+/// What a file holds that a key may name; an empty text names none.
 fn read<T>(
     configuration: &Configuration,
     section: &'static str,
@@ -159,6 +159,7 @@ fn read<T>(
     written: Option<&str>,
     parse: impl FnOnce(&[u8]) -> Result<T, files::Fault>,
 ) -> Result<Option<(T, Named)>, ConfigError> {
+    let written = written.filter(|written| !written.trim().is_empty());
     written.map(|written| configuration.read_file(section, key, written, parse)).transpose()
 }
 

@@ -27,13 +27,11 @@ impl Settings {
             if *resolve == Resolve::All {
                 line("    resolve", &"all");
             }
-            match &target.tls {
-                Some(name) => {
-                    line("    tls", &true);
-                    line("    tls_name", &written(&name.to_str()));
-                }
-                None if self.poll_tls => line("    tls", &false),
-                None => {}
+            if target.tls.is_some() != self.poll_tls {
+                line("    tls", &target.tls.is_some());
+            }
+            if let Some(name) = target.other_name() {
+                line("    tls_name", &written(&name));
             }
         }
         line("max_addresses", &self.max_addresses);
@@ -70,9 +68,9 @@ impl Settings {
             let address = server.host.to_string();
             line("ip_address", &format!("\"{}\"", address.trim_matches(['[', ']'])));
             line("ip_bind_port", &server.port);
-            if let Some(name) = &server.tls {
-                line("tls", &true);
-                line("tls_name", &written(&name.to_str()));
+            line("tls", &server.tls.is_some());
+            if let Some(name) = server.other_name() {
+                line("tls_name", &written(&name));
             }
             for (key, file) in self.deliveries.files(&upstream::KEYS) {
                 line(key, &written(&file.to_string_lossy()));
