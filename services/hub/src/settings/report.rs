@@ -31,7 +31,7 @@ impl Settings {
                 line("    tls", &target.tls.is_some());
             }
             if let Some(name) = target.other_name() {
-                line("    tls_name", &written(&name));
+                line("    tls_name", &written(name));
             }
         }
         line("max_addresses", &self.max_addresses);
@@ -70,7 +70,7 @@ impl Settings {
             line("ip_bind_port", &server.port);
             line("tls", &server.tls.is_some());
             if let Some(name) = server.other_name() {
-                line("tls_name", &written(&name));
+                line("tls_name", &written(name));
             }
             for (key, file) in self.deliveries.files(&upstream::KEYS) {
                 line(key, &written(&file.to_string_lossy()));
