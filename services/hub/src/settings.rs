@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agent::config::keys::{Key, Kind, Section};
 use agent::config::{ConfigError, Configuration, Pattoo};
+use agent::http::{self, Rules};
 use agent::identity::{self, Sources};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -46,6 +47,7 @@ pub const OWN: Section = Section {
         Key::new("max_future", Kind::Integer, "seconds ahead up to which a post waits until it is due; beyond, it is set aside (`3600`)"),
         Key::new("graceful_timeout", Kind::Integer, "seconds that stopping may take (`4`)"),
     ],
+    shared: http::KEYS,
 };
 
 /// The section that tells every agent where the pattoo server is.
@@ -57,6 +59,7 @@ pub const API: Section = Section {
         Key::new("ip_bind_port", Kind::Integer, "port of its agent API (`20201`)"),
         Key::new("enabled", Kind::Switch, "`false`: keep posts and deliver nothing (`true`)"),
     ],
+    shared: &[],
 };
 
 /// The interval of the original.
@@ -125,6 +128,8 @@ pub struct Settings {
     pub(crate) machine_id: Option<String>,
     /// The section that all pattoo programs share.
     pub pattoo: Pattoo,
+    /// Who may ask and post, and how much.
+    pub rules: Rules,
 }
 
 /// What becomes of the posts of a spoke that another target gives as well.
@@ -269,6 +274,7 @@ impl Settings {
             agent_id: written.agent_id,
             machine_id: std::fs::read_to_string("/etc/machine-id").ok(),
             pattoo: configuration.pattoo()?,
+            rules: Rules::read(configuration)?,
         })
     }
 
@@ -350,6 +356,10 @@ impl Settings {
         line("allowed_clock_skew", &self.allowed_clock_skew.as_secs());
         line("max_future", &self.max_future.as_secs());
         line("graceful_timeout", &self.graceful_timeout.as_secs());
+        for (key, value) in self.rules.values() {
+            let number = value.bytes().all(|byte| byte.is_ascii_digit());
+            line(key, &if number { value } else { format!("{value:?}") });
+        }
         let _ = writeln!(lines, "{}:", API.name);
         let _ = match &self.upstream {
             Some(target) => writeln!(
