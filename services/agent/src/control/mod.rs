@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit};
 
 use crate::config::keys::PATTOO;
 use crate::config::{ConfigError, Configuration, Mode, Pattoo};
@@ -234,6 +235,15 @@ pub(crate) struct Refused {
     pub(crate) error: anyhow::Error,
 }
 
+/// What is in memory, keys among it, is written to no disk when the program dies. To be no subject of `ptrace` either,
+/// it would have to give its own `/proc` to root, which it reads.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Lowering one's own limit is refused only where a seccomp profile forbids the call; what then holds is the
+    // system's own limit.
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+}
+
 /// A program and its configuration, read.
 struct Control<'a> {
     program: &'static Program,
@@ -326,6 +336,7 @@ impl Control<'_> {
     }
 
     fn run(&self, told: Option<daemon::Told>) -> anyhow::Result<()> {
+        leave_no_core();
         self.judge()?;
         self.refuse_if_running()?;
         logs::start(&self.pattoo, self.configuration.mode())?;

@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::refusal::Refusal;
 
 /// In the rush of many honest clients nobody is closed who had no time to speak yet.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

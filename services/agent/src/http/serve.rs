@@ -33,6 +33,9 @@ use crate::shutdown::Stop;
 /// looked for again where none became free.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Time until a place is looked for again where none became free.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// What hyper needs at least for a buffer.
 const LEAST_BUFFER: usize = 8192;
 
@@ -130,7 +133,7 @@ async fn admit(
             }
             Admission::Wait => {
                 // Either way there may be a place now.
-                let _ = tokio::time::timeout(PAUSE, connections.ended.notified()).await;
+                let _ = tokio::time::timeout(LOOK_AGAIN, connections.ended.notified()).await;
             }
         }
     }
