@@ -42,6 +42,8 @@ class Abused:
         self.running, self.abuser, self.path = running, abuser, path
         self.prefix = "pattoo_spoke_" if program == SPOKE else "pattoo_hub_"
         self.process = Path(f"/proc/{running.process.pid}")
+        # Files of the host are kept open once they were read.
+        running.get("/metrics")
         self.honest(50)
         self.quiet = self.honest(400)
         self.descriptors, self.memory = self.open_files(), self.resident()
@@ -107,7 +109,8 @@ def test_connections_that_dawdle(rig, abuser, program, what, sources):
     with it.abuse(what, 2000 if what == "slow" else 1000, sources) as seen:
         abused = it.honest(400)
     it.judge(f"{what}, {sources} addresses: {seen[0]}", abused)
-    assert it.refused().keys() & {"connections", "address_connections", "slow_headers"}
+    if (what, sources) != ("silent", 20):  # these are less than may be, and each in its time
+        assert it.refused().keys() & {"connections", "address_connections"}
 
 
 @both

@@ -12,7 +12,11 @@
 //! closed is opened again a second later), and then print `opened N closed N` and the number of answers of each status.
 //! `SOURCES` addresses, from 127.1.0.1 on, share their connections; the honest client is 127.0.0.1.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a tool of the checks, which must stop where something is odd")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a tool of the checks, which must stop where something is odd"
+)]
 #![allow(clippy::print_stdout, reason = "this is how it tells")]
 
 use std::cell::RefCell;

@@ -54,6 +54,8 @@ impl Phase {
 pub(super) struct Address {
     /// Connections now; changed under the table's lock alone.
     connections: AtomicUsize,
+    /// The round of turns in which one of its requests went ahead last.
+    pub(super) served: AtomicU64,
     /// One request at a time waits for its turn among all: so each address has the same chance.
     pub(super) queue: Semaphore,
     /// Requests that may be answered at the same time.
@@ -174,6 +176,7 @@ impl Connections {
         let address = table.addresses.entry(key).or_insert_with(|| {
             Arc::new(Address {
                 connections: AtomicUsize::new(0),
+                served: AtomicU64::new(0),
                 queue: Semaphore::new(1),
                 share: Semaphore::new(limits.requests_per_address),
             })

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
@@ -13,9 +13,6 @@ use super::connections::{Address, Connection, Connections};
 use super::refusal::Refusal;
 use super::rules::Rules;
 use crate::rarely::Rarely;
-
-/// Requests that are begun before all others that are due have had their look-in.
-const TURNS: usize = 4;
 
 /// Lines of log a minute for each reason: the faults of a handshake differ.
 const LINES: u32 = 10;
@@ -207,37 +204,73 @@ impl Drop for Reservation {
     }
 }
 
-/// Whose turn it is. Each address has one request in the queue for few turns, so that who floods waits for himself,
-/// and everybody else is next. A turn is given out again once all tasks that were due have run: a request that is
-/// answered at once would otherwise pass its turn on before anybody else could ask for it.
+/// Whose turn it is. An address's first request of a round goes ahead; its further ones queue, one of each address at a
+/// time for one turn of all. So who floods waits for himself, and everybody else is next. A round lasts until all tasks
+/// that were due have run and, where anybody queues, what has arrived meanwhile was looked at: a request that is answered
+/// at once would otherwise pass its turn on before anybody else could ask for it.
 #[derive(Debug)]
 struct Turns {
+    round: AtomicU64,
     free: Semaphore,
+    /// Turns that were used in this round.
     used: AtomicUsize,
+    waiting: AtomicUsize,
     wake: Notify,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { free: Semaphore::new(TURNS), used: AtomicUsize::new(0), wake: Notify::new() }
+        Self {
+            round: AtomicU64::new(1),
+            free: Semaphore::new(1),
+            used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            wake: Notify::new(),
+        }
     }
 }
 
 impl Turns {
     async fn wait(&self, address: &Address) {
-        // Neither is ever closed.
-        let _next = address.queue.acquire().await;
-        if let Ok(turn) = self.free.acquire().await {
-            turn.forget();
-            self.used.fetch_add(1, Ordering::Relaxed);
-            self.wake.notify_one();
+        let round = self.round.load(Ordering::Relaxed);
+        let first = address.served.swap(round, Ordering::Relaxed) != round;
+        if !first || address.queue.available_permits() == 0 {
+            let _waiting = Waiting::new(&self.waiting);
+            // Neither is ever closed.
+            let _next = address.queue.acquire().await;
+            if let Ok(turn) = self.free.acquire().await {
+                turn.forget();
+                self.used.fetch_add(1, Ordering::Relaxed);
+            }
         }
+        self.wake.notify_one();
     }
 
     async fn give(&self) {
         loop {
             self.wake.notified().await;
+            if self.waiting.load(Ordering::Relaxed) > 0 {
+                // Comes back after the look at what has arrived.
+                tokio::task::yield_now().await;
+            }
+            self.round.fetch_add(1, Ordering::Relaxed);
             self.free.add_permits(self.used.swap(0, Ordering::Relaxed));
         }
+    }
+}
+
+/// One who waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

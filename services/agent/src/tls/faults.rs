@@ -18,10 +18,11 @@ pub fn in_words(error: &io::Error) -> String {
         Error::InvalidCertificate(reason) => {
             format!("the other side's certificate {}", of_a_certificate(reason))
         }
+        // An extension that came with TLS 1.2 is what an older client is found to lack first.
         Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         ) => "the other side speaks neither TLS 1.2 nor 1.3".to_owned(),
