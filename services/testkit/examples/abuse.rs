@@ -77,7 +77,7 @@ async fn abuse(what: &str, address: SocketAddr, count: usize, arguments: &[Strin
                         "slow" => drip(stream).await,
                         "silent" => wait(stream).await,
                         "flood" => ask_again(stream, &request, &seen).await,
-                        other => panic!("{other}: nobody does that"),
+                        other => unreachable!("{other}: nobody does that"),
                     };
                     seen.borrow_mut().closed += 1;
                 }

@@ -27,7 +27,7 @@ pub(super) const KEYS: [Key; 11] = [
     Key::new(
         "max_requests_per_address",
         Kind::Integer,
-        "requests of one address that are answered at the same time; its further ones wait (`32`)",
+        "requests of one address that are answered at the same time; its further ones wait (`16`)",
     ),
     Key::new(
         "max_in_flight_bytes",
@@ -178,7 +178,7 @@ impl Default for Limits {
             connections: 1024,
             connections_per_address: 128,
             requests: 256,
-            requests_per_address: 32,
+            requests_per_address: 16,
             in_flight_bytes: 16 << 20,
             url_bytes: 8192,
             header_bytes: 8192,
