@@ -117,12 +117,16 @@ ingress: []
 {{- end }}
 {{- end }}
 
-{{/* One that probes a path of the component's, with the timing that the caller gives. */}}
+{{/* One that probes a path of the component's, with the timing and the component's configuration that the caller gives. */}}
 {{- define "pattoo.probe" -}}
+{{- $config := last . -}}
 httpGet:
   path: {{ first . }}
-  port: http
-{{- with last . }}
+  port: {{ ternary "health" "http" (hasKey $config "health_port") }}
+{{- if and $config.tls_certificate_file (not (hasKey $config "health_port")) }}
+  scheme: HTTPS
+{{- end }}
+{{- with index . 1 }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -241,18 +245,24 @@ volumeMounts:
 
 {{/* The running program: its port and its probes. */}}
 {{- define "pattoo.served" -}}
-{{- $probes := (index (first .).Values (include "pattoo.of" .)).probes -}}
+{{- $values := index (first .).Values (include "pattoo.of" .) -}}
+{{- $probes := $values.probes -}}
 args: ["--start", "--foreground"]
 ports:
   - name: http
     containerPort: {{ include "pattoo.port" . }}
     protocol: TCP
+  {{- with $values.config.health_port }}
+  - name: health
+    containerPort: {{ . }}
+    protocol: TCP
+  {{- end }}
 startupProbe:
-  {{- include "pattoo.probe" (list "/livez" $probes.startup) | nindent 2 }}
+  {{- include "pattoo.probe" (list "/livez" $probes.startup $values.config) | nindent 2 }}
 livenessProbe:
-  {{- include "pattoo.probe" (list "/livez" $probes.liveness) | nindent 2 }}
+  {{- include "pattoo.probe" (list "/livez" $probes.liveness $values.config) | nindent 2 }}
 readinessProbe:
-  {{- include "pattoo.probe" (list "/readyz" $probes.readiness) | nindent 2 }}
+  {{- include "pattoo.probe" (list "/readyz" $probes.readiness $values.config) | nindent 2 }}
 {{- end }}
 
 {{- define "pattoo.volumes" -}}

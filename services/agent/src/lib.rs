@@ -13,6 +13,7 @@ pub mod identity;
 pub mod logs;
 pub mod metrics;
 pub mod post;
+pub mod rarely;
 pub mod reload;
 pub mod resolve;
 pub mod shutdown;

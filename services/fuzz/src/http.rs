@@ -11,8 +11,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hub::check::{ServerSays, check};
 use hub::settings::Settings;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
@@ -23,8 +21,8 @@ const MOST: usize = 2048;
 /// No answer is longer; `/metrics` is the longest.
 const MOST_ANSWERED: usize = 256 << 10;
 
-/// The status codes of hyper and of the routes.
-const STATUSES: [u16; 13] = [100, 200, 400, 404, 405, 408, 413, 414, 431, 500, 501, 503, 505];
+/// The status codes of hyper, of the way in and of the routes.
+const STATUSES: [u16; 14] = [100, 200, 400, 403, 404, 405, 408, 413, 414, 431, 500, 501, 503, 505];
 
 type Connection = Box<dyn Fn(tokio::io::DuplexStream) -> std::pin::Pin<Box<dyn Future<Output = ()>>>>;
 
@@ -49,15 +47,10 @@ impl World {
         let configuration = Configuration::of_texts(&hub::PROGRAM, Mode::Foreground, &texts, |_| None);
         let settings = Settings::read(&configuration.unwrap()).unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let routes = runtime.block_on(async { hub::fuzzing::routes(settings).unwrap() });
+        let (routes, entrance) = runtime.block_on(async { hub::fuzzing::routes(settings).unwrap() });
         let serve: Connection = Box::new(move |stream| {
-            let service = agent::http::service(routes.clone());
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(agent::http::Limits::default().header_timeout);
-            Box::pin(async move {
-                // Why a connection ended early is the peer's own doing.
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            })
+            let (routes, entrance) = (routes.clone(), entrance.clone());
+            Box::pin(async move { agent::http::serve_one(stream, routes, &entrance).await })
         });
         Self { runtime, serve, _folder: folder }
     }

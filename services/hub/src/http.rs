@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use agent::http::Visitor;
 use agent::http::answer::{self, Answer};
 use agent::http::health::{self, Health};
 use bytes::Buf;
@@ -32,10 +33,11 @@ pub(crate) fn routes(
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional())
         .and(warp::body::stream())
-        .then(move |method: Method, path: warp::path::FullPath, headers: HeaderMap, body| {
+        .then(move |method: Method, path: warp::path::FullPath, headers: HeaderMap, visitor, body| {
             let served = served.clone();
-            async move { served.answer(&method, path.as_str(), &headers, body).await }
+            async move { served.answer(&method, path.as_str(), &headers, visitor, body).await }
         })
         .or_else(|_| async { Ok((answer::text(500, "failed to read the request\n"),)) })
 }
@@ -46,6 +48,7 @@ impl Served {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
+        visitor: Option<Visitor>,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Answer {
         if path == "/metrics" {
@@ -59,6 +62,6 @@ impl Served {
         if path == "/" {
             return answer::reading(method, || answer::html(200, self.overview.page()));
         }
-        self.receiver.answer(method, path, headers, body).await.unwrap_or_else(answer::not_found)
+        self.receiver.answer(method, path, headers, visitor, body).await.unwrap_or_else(answer::not_found)
     }
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use agent::clock::Clock;
 use agent::config::Configuration;
-use agent::http::{Limits, health::Health, serve};
+use agent::http::{Entrance, Sockets, health::Health, serve};
 use agent::reload::{Change, Reload};
 use agent::shutdown::Stop;
 use anyhow::Context;
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -49,9 +48,15 @@ pub struct Work {
     parts: Vec<JoinHandle<()>>,
     store: Store,
     quarantine: Quarantine,
+    entrance: Entrance,
     /// What is in force; those who follow it hold the other end.
     in_force: watch::Sender<Arc<Settings>>,
     limit: Duration,
+}
+
+/// By which names the hub may be asked: as it calls its host, and as the system does.
+fn own_names(settings: &Settings) -> Vec<String> {
+    vec![settings.node.clone(), rustix::system::uname().nodename().to_string_lossy().into_owned()]
 }
 
 /// The least time that syncing gets, however late the rest was.
@@ -78,7 +83,7 @@ impl Hub {
     ///
     /// # Errors
     /// An HTTP client cannot be made.
-    pub fn start(self, listener: TcpListener) -> anyhow::Result<Work> {
+    pub fn start(self, sockets: Sockets) -> anyhow::Result<Work> {
         let Self { settings, agent_id, metrics, store, filled, quarantine } = self;
         let (sender, stop) = Stop::by_hand();
         let (clock, health) = (Clock::of_this_program(), Health::starting());
@@ -115,10 +120,10 @@ impl Hub {
         let limit = settings.graceful_timeout;
         let overview = Overview { targets, settings: in_force, agent_id, store: store.clone(), upstream };
         let registry = metrics.registry.clone();
+        let entrance = Entrance::new(settings.rules.clone(), own_names(&settings), &registry)?;
         let served = Arc::new(Served { health: health.clone(), metrics, overview, receiver });
         // Half of the time, so that what a request has handed over can still be synced.
-        let limits = Limits { drain: limit / 2, ..Limits::default() };
-        parts.push(tokio::spawn(serve(listener, routes(served), limits, stop.clone())));
+        parts.push(tokio::spawn(serve(sockets, routes(served), entrance.clone(), limit / 2, stop.clone())));
         health.ready();
         Ok(Work {
             health,
@@ -128,6 +133,7 @@ impl Hub {
             parts,
             store,
             quarantine,
+            entrance,
             in_force: change,
             limit,
         })
@@ -142,6 +148,7 @@ impl Work {
     pub fn follow(&self, reload: Reload) -> anyhow::Result<()> {
         let (in_force, quarantine, store) =
             (self.in_force.clone(), self.quarantine.clone(), self.store.clone());
+        let entrance = self.entrance.clone();
         let apply = move |configuration: &Configuration, change: &mut Change| {
             let read = Settings::read(configuration)?;
             let before = in_force.borrow().clone();
@@ -151,6 +158,7 @@ impl Work {
                 quarantine.set_max_bytes(now.quarantine_max_bytes);
                 store.extend(&now.bounds);
                 now.warn(&before.warnings());
+                entrance.change(now.rules.clone());
                 in_force.send_replace(Arc::new(now));
             }
             Ok(())

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use agent::rarely::Rarely;
+
 use crate::check::{Post, Reason};
 use crate::metrics::{From, Metrics};
 use crate::quarantine::{Quarantine, Why};
-use crate::rarely::Rarely;
 use crate::store::Store;
 use crate::target::Target;
 

@@ -22,7 +22,6 @@ pub mod poll;
 pub mod poller;
 pub mod quarantine;
 pub mod queue;
-mod rarely;
 pub mod receive;
 mod reload;
 pub mod resolve;

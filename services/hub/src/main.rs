@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use agent::config::Configuration;
 use agent::control::{self, Actions, More, Running};
-use agent::{http, shutdown};
+use agent::http::Sockets;
+use agent::shutdown;
 use hub::files;
 use hub::hub::Hub;
 use hub::settings::Settings;
@@ -65,11 +66,12 @@ async fn live(
     let reload = running.reload(configuration)?;
     settings.warn(&[]);
     let agent_id = settings.identity().find_and_keep()?.id;
-    let (listener, address) = http::bind(settings.listen)?;
+    let sockets = Sockets::bind(settings.listen, settings.rules.health_port())?;
+    let (address, health) = (sockets.address, sockets.health_address);
     let hub = Hub::open(settings, agent_id).await?;
-    let work = hub.start(listener)?;
+    let work = hub.start(sockets)?;
     work.follow(reload)?;
-    running.listening(address);
+    running.listening(address, health);
     stop.wait().await;
     work.drain().await;
     Ok(())

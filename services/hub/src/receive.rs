@@ -9,14 +9,15 @@
 //! | compressed without the header, of another encoding, broken | 500 |
 //! | JSON that is no object | 404 |
 //! | larger than `max_post_bytes`, decompressed | 413 |
-//! | a good one, but the disk does not take it | 503 with `Retry-After` |
+//! | a good one, but the disk does not take it, or there is no room for it | 503 with `Retry-After` |
+//! | one that takes longer than `body_timeout` | 408 |
 
 mod decode;
 
 use std::pin::pin;
-use std::time::Duration;
 
 use agent::http::answer::{self, Answer};
+use agent::http::{Refusal, Reservation, Visitor};
 use agent::identity::is_agent_id;
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -28,9 +29,6 @@ use crate::check::{Reason, ServerSays, check};
 use crate::intake::Intake;
 use crate::metrics::From;
 use crate::settings::InForce;
-
-/// How long a sender may take for its body.
-const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How much larger than `max_post_bytes` a compressed body may be: what cannot be made smaller gets larger.
 const COMPRESSED_MORE: usize = 64 * 1024;
@@ -59,6 +57,7 @@ impl Receiver {
         method: &Method,
         path: &str,
         headers: &HeaderMap,
+        visitor: Option<Visitor>,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Option<Answer> {
         let rest = path.strip_prefix(API).filter(|_| self.settings.borrow().receive)?;
@@ -71,22 +70,34 @@ impl Receiver {
         if method != Method::POST {
             return Some(answer::method_not_allowed("POST"));
         }
-        Some(self.receive(headers, body).await)
+        // Every request that posts has one.
+        let visitor = visitor?;
+        Some(self.receive(headers, &visitor, body).await)
     }
 
     async fn receive<B: Buf>(
         &self,
         headers: &HeaderMap,
+        visitor: &Visitor,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Answer {
         if !is_json(headers) {
             return answer::text(500, "The content type must be application/json.\n");
         }
         let most = self.settings.borrow().max_post_bytes;
-        let body = match tokio::time::timeout(BODY_LIMIT, read(headers, body, most)).await {
+        let mut memory = visitor.reservation();
+        let read = read(headers, body, most, &mut memory);
+        let body = match tokio::time::timeout(visitor.body_timeout(), read).await {
             Ok(Ok(body)) => body,
-            Ok(Err(answer)) => return answer,
-            Err(_) => return answer::text(408, "The body took too long.\n"),
+            Ok(Err(unread)) => return unread.answer(most, visitor),
+            Err(_) => {
+                visitor.refuse(Refusal::SlowBody);
+                return answer::text(408, "The body took too long.\n");
+            }
+        };
+        let _place = match visitor.begin().await {
+            Ok(place) => place,
+            Err(answer) => return *answer,
         };
         let kept = match check(&body) {
             Ok(post) => self.intake.keep(&post, body, From::Receive).await,
@@ -115,35 +126,70 @@ fn refusal(reason: Reason) -> Option<Answer> {
     }
 }
 
+/// Why a body was not read to its end.
+enum Unread {
+    Fault(Fault),
+    /// There is no room for it now.
+    Memory,
+    BrokeOff,
+}
+
+impl std::convert::From<Fault> for Unread {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Unread {
+    fn answer(self, most: usize, visitor: &Visitor) -> Answer {
+        match self {
+            Self::Fault(Fault::TooLarge) => {
+                visitor.refuse(Refusal::Body);
+                answer::text(413, format!("The body may have at most {most} bytes.\n"))
+            }
+            Self::Fault(Fault::Broken) => {
+                answer::text(500, "The body is not what its content encoding says.\n")
+            }
+            Self::Fault(Fault::Unknown) => {
+                answer::text(500, "The content encoding must be gzip or zstd, or none.\n")
+            }
+            Self::Memory => visitor.refuse(Refusal::Memory),
+            Self::BrokeOff => answer::text(400, "The body broke off.\n"),
+        }
+    }
+}
+
 async fn read<B: Buf>(
     headers: &HeaderMap,
     body: impl Stream<Item = Result<B, warp::Error>>,
     most: usize,
-) -> Result<Bytes, Answer> {
-    let refused = |fault| match fault {
-        Fault::TooLarge => answer::text(413, format!("The body may have at most {most} bytes.\n")),
-        Fault::Broken => answer::text(500, "The body is not what its content encoding says.\n"),
-        Fault::Unknown => answer::text(500, "The content encoding must be gzip or zstd, or none.\n"),
-    };
-    let mut decoder = Decoder::new(headers, most).map_err(refused)?;
+    memory: &mut Reservation,
+) -> Result<Bytes, Unread> {
+    let mut decoder = Decoder::new(headers, most)?;
     // Before it is decompressed, a body may be a little larger than afterwards.
     let mut left = most.saturating_add(COMPRESSED_MORE);
     let announced =
         headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > left) {
-        return Err(refused(Fault::TooLarge));
+        return Err(Fault::TooLarge.into());
     }
     let mut body = pin!(body);
+    let mut kept = 0;
     while let Some(part) = body.next().await {
-        let Ok(mut part) = part else { return Err(answer::text(400, "The body broke off.\n")) };
-        left = left.checked_sub(part.remaining()).ok_or(Fault::TooLarge).map_err(refused)?;
+        let Ok(mut part) = part else { return Err(Unread::BrokeOff) };
+        left = left.checked_sub(part.remaining()).ok_or(Fault::TooLarge)?;
         while part.has_remaining() {
             let length = part.chunk().len();
-            decoder.write(part.chunk()).map_err(refused)?;
+            decoder.write(part.chunk())?;
             part.advance(length);
         }
+        let keeps = decoder.capacity();
+        if keeps > kept && !memory.grow(keeps - kept) {
+            return Err(Unread::Memory);
+        }
+        kept = keeps;
     }
-    decoder.finish().map_err(refused)
+    Ok(decoder.finish()?)
 }
 
 /// Whether the body claims to be JSON, as the server judges it: `application/json` or `application/...+json`,

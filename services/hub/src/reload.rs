@@ -53,6 +53,7 @@ impl Settings {
         let bounds = Bounds { max_bytes, max_age: new.bounds.max_age, max_sources: self.bounds.max_sources };
         change.at_once(OWN.name, "max_bytes", self.bounds.max_bytes != max_bytes);
         change.at_once(OWN.name, "max_age", self.bounds.max_age != bounds.max_age);
+        let rules = self.rules.followed_by(new.rules, OWN.name, change);
         let mut at_restart = |key: &str, differs: bool| change.at_restart(OWN.name, key, differs);
         at_restart("max_post_bytes", max_post_bytes != new.max_post_bytes);
         at_restart("max_bytes", max_bytes != new.bounds.max_bytes);
@@ -70,6 +71,7 @@ impl Settings {
             machine_id: self.machine_id.clone(),
             node: self.node.clone(),
             pattoo: self.pattoo.clone(),
+            rules,
             ..new
         }
     }

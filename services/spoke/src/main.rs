@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent::config::Configuration;
 use agent::control::{self, Actions, More, Running};
-use agent::http::{Limits, bind, serve};
+use agent::http::{Sockets, serve};
 use agent::shutdown;
 use spoke::settings::Settings;
 use spoke::spoke::Spoke;
@@ -15,6 +16,9 @@ use tokio::runtime::Runtime;
 
 /// The interval for which `--once` answers: the hub's default.
 const ONCE_INTERVAL_S: u64 = 300;
+
+/// Time that requests under way have to end once the spoke stops.
+const DRAIN: Duration = Duration::from_secs(2);
 
 const MORE: &[More] = &[More {
     name: "compare",
@@ -73,14 +77,14 @@ fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<(
         // Before anybody can know that the program runs, so that a stop never finds it deaf.
         let stop = shutdown::on_signals()?;
         let reload = running.reload(configuration)?;
-        let (listener, address) = bind(settings.listen)?;
+        let sockets = Sockets::bind(settings.listen, settings.rules.health_port())?;
         let hostname = hostname::at_start(&settings).await;
         let spoke = Arc::new(Spoke::keeping_identity(&settings, hostname)?);
         spoke.clone().sample_until(stop.clone());
         spoke.clone().follow_hostname(settings, stop.clone());
         spoke.clone().follow(reload, stop.clone())?;
         spoke.health.ready();
-        running.listening(address);
+        running.listening(sockets.address, sockets.health_address);
 
         let mut draining = stop.clone();
         let health = spoke.health.clone();
@@ -88,7 +92,8 @@ fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<(
             draining.wait().await;
             health.not_ready("stopping");
         });
-        serve(listener, http::routes(spoke), Limits::default(), stop).await;
+        let entrance = spoke.entrance.clone();
+        serve(sockets, http::routes(spoke), entrance, DRAIN, stop).await;
         anyhow::Ok(())
     })?;
     // A read that hangs on a dead disk must not hold the end.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use agent::config::keys::{Key, Kind, Section};
 use agent::config::{ConfigError, Configuration, Pattoo, expand_home};
+use agent::http::{self, Rules};
 use agent::identity::{AgentId, is_agent_id};
 use agent::reload::Change;
 use serde::Deserialize;
@@ -71,6 +72,7 @@ pub const SECTION: Section = Section {
         Key::new("host_sys", Kind::Text, "where the host's `/sys` is; also `HOST_SYS` (`/sys`)"),
         Key::new("host_root", Kind::Text, "where the host's `/` is; also `HOST_ROOT` (`/`)"),
     ],
+    shared: http::KEYS,
 };
 
 /// A post with a longer name would stop the server.
@@ -115,6 +117,8 @@ pub struct Settings {
     pub exclude: Exclude,
     /// What of `/metrics` can be told.
     pub(crate) exporter: exporter::Settings,
+    /// Who may ask, and how much.
+    pub rules: Rules,
 }
 
 impl Settings {
@@ -172,6 +176,7 @@ impl Settings {
                 disk: pattern("disk_exclude", &written.disk_exclude)?,
             },
             exporter: exporter::Settings::read(configuration)?,
+            rules: Rules::read(configuration)?,
         })
     }
 
@@ -196,7 +201,8 @@ impl Settings {
         at_restart("host_sys", self.host.sys != new.host.sys);
         at_restart("host_root", self.host.root != new.host.root);
         let (pattoo, host, agent_id) = (self.pattoo.clone(), self.host.clone(), self.agent_id.clone());
-        Self { listen: self.listen, pattoo, host, agent_id, ..new }
+        let rules = self.rules.followed_by(new.rules, SECTION.name, change);
+        Self { listen: self.listen, pattoo, host, agent_id, rules, ..new }
     }
 
     /// What `--check` prints: all that names a series with where it came from, and the rest in force.
@@ -232,7 +238,8 @@ impl Settings {
             ("log_directory", path(&self.pattoo.log_directory)),
             ("log_level", format!("{:?}", self.pattoo.log_level).to_lowercase()),
         ];
-        let all = identity.into_iter().chain(self.exporter.describe()).chain(places);
+        let all =
+            identity.into_iter().chain(self.exporter.describe()).chain(places).chain(self.rules.values());
         let lines: Vec<_> = all.map(|(what, value)| format!("{what}: {value}")).collect();
         Ok(format!("The configuration is good.\n{}", lines.join("\n")))
     }

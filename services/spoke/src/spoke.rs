@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use agent::clock::Clock;
 use agent::config::Configuration;
+use agent::http::Entrance;
 use agent::http::health::Health;
 use agent::identity::AgentId;
 use agent::post::Writer;
@@ -39,6 +40,8 @@ pub(crate) const NO_HOST: &str = "no host root: this is a container, and what is
 pub struct Spoke {
     /// Whether it is ready.
     pub health: Health,
+    /// The way in.
+    pub entrance: Entrance,
     pub(crate) agent_id: AgentId,
     pub(crate) notices: Notices,
     /// What is missing from `/metrics`.
@@ -121,14 +124,19 @@ impl Spoke {
         let host = Host::new(&settings.host, Arc::clone(&askers));
         let host_is_seen = settings.host.any_given || !host.files.proc_is_containers();
         let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host.files));
+        let metrics = Metrics::new(host_is_seen).context("failed to make the metrics")?;
+        let names = own_names(&hostname);
+        let entrance = Entrance::new(settings.rules.clone(), names, &metrics.registry)
+            .context("failed to make the metrics")?;
         Ok(Self {
             health: Health::starting(),
+            entrance,
             agent_id,
             notices: Notices::of("the post"),
             missing: Notices::of("/metrics"),
             scrapes: Scrapes::default(),
             exporter: Exporter::new(&settings.host, &settings.exporter, askers),
-            metrics: Metrics::new(host_is_seen).context("failed to make the metrics")?,
+            metrics,
             host_is_seen,
             said: Mutex::new(Arc::new(Said { settings: settings.clone(), identity })),
             hostname: Mutex::new(hostname),
@@ -257,6 +265,7 @@ impl Spoke {
         if now.exporter != before.exporter {
             self.exporter.take_settings(&now.exporter);
         }
+        self.entrance.change(now.rules.clone());
         *lock(&self.said) = Arc::new(Said { settings: now.clone(), identity });
         match named {
             None => {}
@@ -298,6 +307,7 @@ impl Spoke {
         if known.value != told.value {
             tracing::warn!(was = %known.value, is = %told.value,
                 "the host's name changed, and every series with it; set hostname to keep one");
+            self.entrance.set_own_names(own_names(&told));
             *known = told;
         }
     }
@@ -317,6 +327,11 @@ impl Spoke {
     pub(crate) fn registry(&self) -> &Registry {
         &self.metrics.registry
     }
+}
+
+/// By which names the spoke may be asked: as it calls its host, and as the system does.
+fn own_names(hostname: &Told) -> Vec<String> {
+    vec![hostname.value.clone(), rustix::system::uname().nodename().to_string_lossy().into_owned()]
 }
 
 /// The state behind these locks is replaced whole: a holder that panicked cannot have left it half done.

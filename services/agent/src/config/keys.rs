@@ -51,15 +51,22 @@ pub struct Section {
     pub name: &'static str,
     /// Its keys.
     pub keys: &'static [Key],
+    /// Those that it shares with other sections.
+    pub shared: &'static [&'static [Key]],
     /// Whether a key that is not in `keys` stops the program (its own section) or is only warned of (a
     /// section that other programs read as well).
     pub strict: bool,
 }
 
 impl Section {
+    /// All keys.
+    pub fn all(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys.iter().chain(self.shared.iter().copied().flatten())
+    }
+
     /// The key of that spelling.
     pub fn key(&self, name: &str) -> Option<&'static Key> {
-        self.keys.iter().find(|key| key.is(name))
+        self.all().find(|key| key.is(name))
     }
 
     /// The section's table in `docs/configuration.md`, which the tests hold against this one.
@@ -74,13 +81,13 @@ impl Section {
             };
             format!("| `{}`{alias} | {kind} | {} |\n", key.name, key.about)
         };
-        let rows: String = self.keys.iter().map(row).collect();
+        let rows: String = self.all().map(row).collect();
         format!("| key of `{}` | kind | meaning (default) |\n|---|---|---|\n{rows}", self.name)
     }
 
     /// The known key that looks most like `name`, where one looks like it at all.
     pub fn nearest(&self, name: &str) -> Option<&'static str> {
-        nearest(name, self.keys.iter().map(|key| key.name))
+        nearest(name, self.all().map(|key| key.name))
     }
 }
 
@@ -125,4 +132,5 @@ pub const PATTOO: Section = Section {
         ),
         Key::new("language", Kind::Text, "accepted, not used by these programs (`en`)"),
     ],
+    shared: &[],
 };

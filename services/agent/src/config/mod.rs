@@ -174,6 +174,11 @@ impl Configuration {
         &self.directory
     }
 
+    /// The name of the program's own section.
+    pub fn own_section(&self) -> &'static str {
+        self.program.section.name
+    }
+
     /// The program's own section.
     ///
     /// # Errors
@@ -280,6 +285,22 @@ impl Configuration {
         })
     }
 
+    /// The port where health is answered apart.
+    ///
+    /// # Errors
+    /// A port out of range.
+    pub(crate) fn health_port(&self) -> Result<Option<u16>, ConfigError> {
+        Ok(self.own::<WrittenListen>()?.health_port)
+    }
+
+    /// Whether the pages are served over TLS.
+    ///
+    /// # Errors
+    /// A value that is no text.
+    pub(crate) fn speaks_tls(&self) -> Result<bool, ConfigError> {
+        Ok(self.own::<WrittenListen>()?.tls_certificate_file.is_some_and(|path| !path.trim().is_empty()))
+    }
+
     /// Where the program listens.
     ///
     /// # Errors
@@ -384,6 +405,8 @@ struct WrittenPattoo {
 struct WrittenListen {
     ip_listen_address: Option<String>,
     ip_bind_port: Option<u16>,
+    health_port: Option<u16>,
+    tls_certificate_file: Option<String>,
 }
 
 /// Replaces a leading `~` by the home directory, as the original does. A relative path counts from `/`, where

@@ -100,7 +100,7 @@ impl Source {
         let mut all = Dict::new();
         for section in sections {
             let mut dict = Dict::new();
-            for key in section.keys {
+            for key in section.all() {
                 let name = format!("{}__{}", section.name, key.name).to_uppercase();
                 let Some(text) = get(&name) else { continue };
                 let fault = |reason: &str| ConfigError::Value {

@@ -13,6 +13,7 @@ const OWN: Section = Section {
         Key::new("receive", Kind::Switch, "a switch"),
         Key::new("devices", Kind::List, "a list"),
     ],
+    shared: &[],
 };
 
 static PROGRAM: Program = Program {

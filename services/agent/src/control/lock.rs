@@ -34,6 +34,7 @@ pub(super) enum Holder {
         /// `None` where it lives in a PID namespace that cannot be seen from here.
         pid: Option<Pid>,
         mode: Mode,
+        /// Where it is asked whether it lives.
         address: Option<SocketAddr>,
     },
     /// Nobody, but the pid file names a live process of the program's name: an original daemon, it seems.

@@ -15,9 +15,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit};
 
 use crate::config::keys::PATTOO;
 use crate::config::{ConfigError, Configuration, Mode, Pattoo};
+use crate::http::Rules;
 use crate::reload::{Print, Reload, Seen};
 use crate::{Program, http, logs};
 use cli::{Action, Arguments};
@@ -73,11 +75,15 @@ impl Running {
         Reload::new(self.again.clone(), configuration)
     }
 
-    /// Says that the program listens on `address` and is ready: to the log, to the lock file, and to the
-    /// `--start` that waits.
-    pub fn listening(&mut self, address: SocketAddr) {
+    /// Says that the program listens on `address`, and for its health alone on `health`, and is ready: to the log, to
+    /// the lock file, and to the `--start` that waits.
+    pub fn listening(&mut self, address: SocketAddr, health: Option<SocketAddr>) {
         tracing::info!(target: "agent::http", %address, "listening");
-        if let Some(Err(error)) = self.lock.as_mut().map(|lock| lock.listening(address)) {
+        if let Some(health) = health {
+            tracing::info!(target: "agent::http", at = %health, "health is answered on a port of its own");
+        }
+        let asked = health.unwrap_or(address);
+        if let Some(Err(error)) = self.lock.as_mut().map(|lock| lock.listening(asked)) {
             tracing::warn!(%error, "failed to write the address to the lock file; --health asks the configured one");
         }
         if let Some(told) = self.told.take() {
@@ -106,6 +112,11 @@ pub fn main(program: &'static Program, actions: &Actions) -> ExitCode {
 #[allow(clippy::print_stderr, reason = "this is where a command's failure is told")]
 fn complain(program: &Program, error: &anyhow::Error) {
     eprintln!("{}: {error:#}", program.name);
+}
+
+#[allow(clippy::print_stderr, reason = "this is where a command's doubts are told")]
+fn warn(program: &Program, doubt: &str) {
+    eprintln!("{}: warning: {doubt}", program.name);
 }
 
 #[allow(clippy::print_stdout, reason = "this is where a command's answer is told")]
@@ -224,6 +235,15 @@ pub(crate) struct Refused {
     pub(crate) error: anyhow::Error,
 }
 
+/// What is in memory, keys among it, is written to no disk when the program dies. To be no subject of `ptrace` either,
+/// it would have to give its own `/proc` to root, which it reads.
+fn leave_no_core() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Lowering one's own limit is refused only where a seccomp profile forbids the call; what then holds is the
+    // system's own limit.
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+}
+
 /// A program and its configuration, read.
 struct Control<'a> {
     program: &'static Program,
@@ -236,6 +256,10 @@ struct Control<'a> {
 impl Control<'_> {
     fn check(&self) -> anyhow::Result<String> {
         let mut report = (self.actions.check)(&self.configuration)?;
+        let (rules, address) = (Rules::read(&self.configuration)?, self.configuration.listen()?);
+        for warning in rules.warnings(address.ip()) {
+            warn(self.program, &warning);
+        }
         for warning in &self.configuration.warnings {
             report.push_str(&format!("\nwarning: {warning}"));
         }
@@ -249,12 +273,18 @@ impl Control<'_> {
     }
 
     fn health(&self) -> anyhow::Result<()> {
+        let configured = || {
+            let address = self.configuration.listen()?;
+            let port = self.configuration.health_port()?.unwrap_or(address.port());
+            anyhow::Ok(SocketAddr::new(address.ip(), port))
+        };
         let address = match self.paths.holder() {
             Ok(Holder::Process { address: Some(address), .. }) => address,
-            _ => self.configuration.listen()?,
+            _ => configured()?,
         };
+        let over_tls = self.configuration.speaks_tls()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(http::client::check_alive(address))
+        runtime.block_on(http::client::check_alive(address, over_tls))
     }
 
     fn restart(&self, force: bool) -> anyhow::Result<()> {
@@ -306,6 +336,7 @@ impl Control<'_> {
     }
 
     fn run(&self, told: Option<daemon::Told>) -> anyhow::Result<()> {
+        leave_no_core();
         self.judge()?;
         self.refuse_if_running()?;
         logs::start(&self.pattoo, self.configuration.mode())?;

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::resolve::Resolver;
+use crate::tls;
 
 /// How long the own `/livez` may take.
 const ALIVE_LIMIT: Duration = Duration::from_secs(2);
@@ -45,11 +47,20 @@ async fn ask(url: &str, limit: Duration, most_bytes: usize) -> anyhow::Result<Fe
     let host = authority.host().trim_matches(['[', ']']);
     let port = authority.port_u16().unwrap_or(80);
     let addresses = Resolver::system(limit).addresses(host).await?;
-    let stream = connect(&addresses, port).await?;
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    ask_on(connect(&addresses, port).await?, authority.as_str(), path, most_bytes).await
+}
+
+/// Asks on a connection that there is.
+async fn ask_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    authority: &str,
+    path: &str,
+    most_bytes: usize,
+) -> anyhow::Result<Fetched> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path).header("host", authority.as_str()).body(Empty::<Bytes>::new())?;
+    let request = Request::get(path).header("host", authority).body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status().as_u16();
     let body =
@@ -68,15 +79,37 @@ async fn connect(addresses: &[IpAddr], port: u16) -> anyhow::Result<TcpStream> {
     Err(last)
 }
 
-/// Asks `/livez` of the program that listens on `address`.
+/// Asks `/livez` of the program that listens on `address`; `over_tls` is what its configuration says, which may not be
+/// in force yet, so that the other way is tried as well.
 ///
 /// # Errors
 /// Nothing listens, the answer is not 200, or it took longer than two seconds.
-pub async fn check_alive(address: SocketAddr) -> anyhow::Result<()> {
-    let url = format!("http://{}/livez", reachable(address));
-    let status = get(&url, ALIVE_LIMIT, ALIVE_BYTES).await?.status;
-    anyhow::ensure!(status == 200, "{url}: status {status}");
+pub async fn check_alive(address: SocketAddr, over_tls: bool) -> anyhow::Result<()> {
+    let address = reachable(address);
+    let asked = async {
+        match alive(address, over_tls).await {
+            Err(error) => alive(address, !over_tls).await.map_err(|_| error),
+            alive => alive,
+        }
+    };
+    let status = tokio::time::timeout(ALIVE_LIMIT, asked)
+        .await
+        .with_context(|| format!("{address}/livez: no answer within {} s", ALIVE_LIMIT.as_secs()))?
+        .with_context(|| format!("{address}/livez: failed to ask"))?;
+    anyhow::ensure!(status == 200, "{address}/livez: status {status}");
     Ok(())
+}
+
+async fn alive(address: SocketAddr, over_tls: bool) -> anyhow::Result<u16> {
+    let stream = TcpStream::connect(address).await?;
+    let host = address.to_string();
+    let fetched = if over_tls {
+        let stream = tls::own::connector()?.connect(address.ip().into(), stream).await?;
+        ask_on(stream, &host, "/livez", ALIVE_BYTES).await?
+    } else {
+        ask_on(stream, &host, "/livez", ALIVE_BYTES).await?
+    };
+    Ok(fetched.status)
 }
 
 /// Where a listener on "all addresses" is reached from this host.

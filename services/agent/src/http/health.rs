@@ -63,6 +63,11 @@ impl Health {
     }
 }
 
+/// Whether a path is one of those that tell of health alone.
+pub(super) fn is_health(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/healthz")
+}
+
 /// The pages that every agent has (`/livez`, `/readyz`, `/healthz`, `/metrics`), or `None` for another path.
 pub fn common_page(method: &Method, path: &str, health: &Health, registry: &Registry) -> Option<Answer> {
     let page = match path {

@@ -9,12 +9,36 @@ use tokio::net::TcpListener;
 /// Connections that wait to be accepted; the kernel lowers it to its own limit.
 const BACKLOG: i32 = 1024;
 
+/// Where a program listens.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(super) pages: TcpListener,
+    pub(super) health: Option<TcpListener>,
+    /// Where it is asked for everything; a port of 0 has become a free one.
+    pub address: SocketAddr,
+    /// Where it is asked for its health alone.
+    pub health_address: Option<SocketAddr>,
+}
+
+impl Sockets {
+    /// Listens on `address`, and on the same address's `health_port`.
+    ///
+    /// # Errors
+    /// A port is taken, or the address is not this host's.
+    pub fn bind(address: SocketAddr, health_port: Option<u16>) -> anyhow::Result<Self> {
+        let (pages, bound) = bind(address)?;
+        let health = health_port.map(|port| bind(SocketAddr::new(address.ip(), port))).transpose()?;
+        let (health, health_address) = health.unzip();
+        Ok(Self { pages, health, address: bound, health_address })
+    }
+}
+
 /// Listens on `address` and tells where (a port of 0 becomes a free one). `::` listens on IPv6 alone, as the
 /// documentation says.
 ///
 /// # Errors
 /// The address is taken or not this host's.
-pub fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = open(address)
         .with_context(|| format!("failed to listen on {address}; is another program using the port?"))?;
     let bound = listener.local_addr()?;

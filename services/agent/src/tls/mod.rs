@@ -5,7 +5,9 @@
 //! read through [`crate::config::Configuration::read_file`], which names the key in each fault and has the file
 //! watched: one that changes is taken up as a changed configuration is.
 
+pub mod faults;
 pub mod files;
+pub(crate) mod own;
 pub mod secrets;
 
 use std::sync::{Arc, OnceLock};

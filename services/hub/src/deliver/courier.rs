@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent::clock::Clock;
+use agent::rarely::Rarely;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -15,7 +16,6 @@ use super::stamp::stamp;
 use crate::client::Sender;
 use crate::metrics::Metrics;
 use crate::quarantine::{Quarantine, Why};
-use crate::rarely::Rarely;
 use crate::settings::{Outward, Settings};
 use crate::store::{Lane, Post, Store};
 use crate::target::Target;

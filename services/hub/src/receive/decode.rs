@@ -60,6 +60,17 @@ impl Decoder {
         .map_err(|error| fault(&error))
     }
 
+    /// The memory that is in use for what came so far, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        match self {
+            Self::Plain(body) => body,
+            Self::Gzip(gzip) => gzip.get_ref(),
+            Self::Zstd(zstd) => &zstd.body,
+        }
+        .body
+        .capacity()
+    }
+
     /// The whole body.
     pub(super) fn finish(self) -> Result<Bytes, Fault> {
         let body = match self {

@@ -1,6 +1,7 @@
 //! The keys that the hub knows.
 
 use agent::config::keys::{Key, Kind, Section};
+use agent::http;
 
 /// The hub's own section.
 pub const OWN: Section = Section {
@@ -36,6 +37,7 @@ pub const OWN: Section = Section {
         Key::new("max_future", Kind::Integer, "seconds ahead up to which a post waits until it is due; beyond, it is set aside (`3600`)"),
         Key::new("graceful_timeout", Kind::Integer, "seconds that stopping may take (`4`)"),
     ],
+    shared: http::KEYS,
 };
 
 /// The section that tells every agent where the pattoo server is.
@@ -65,6 +67,7 @@ pub const API: Section = Section {
         ),
         Key::new("enabled", Kind::Switch, "`false`: keep posts and deliver nothing (`true`)"),
     ],
+    shared: &[],
 };
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::config::{ConfigError, Configuration, Pattoo};
+use agent::http::Rules;
 use agent::identity::{self, Sources};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
@@ -107,6 +108,8 @@ pub struct Settings {
     pub(crate) machine_id: Option<String>,
     /// The section that all pattoo programs share.
     pub pattoo: Pattoo,
+    /// Who may ask and post, and how much.
+    pub rules: Rules,
 }
 
 /// What becomes of the posts of a spoke that another target gives as well.
@@ -254,6 +257,7 @@ impl Settings {
             agent_id: written.agent_id,
             machine_id: std::fs::read_to_string("/etc/machine-id").ok(),
             pattoo: configuration.pattoo()?,
+            rules: Rules::read(configuration)?,
         })
     }
 

@@ -60,6 +60,10 @@ impl Settings {
         line("allowed_clock_skew", &self.allowed_clock_skew.as_secs());
         line("max_future", &self.max_future.as_secs());
         line("graceful_timeout", &self.graceful_timeout.as_secs());
+        for (key, value) in self.rules.values() {
+            let number = value.bytes().all(|byte| byte.is_ascii_digit());
+            line(key, &if number { value } else { format!("{value:?}") });
+        }
         let _ = writeln!(lines, "{}:", API.name);
         let mut line = |key: &str, value: &dyn Display| {
             let _ = writeln!(lines, "    {key}: {value}");

@@ -24,13 +24,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::clock::Clock;
+use agent::rarely::Rarely;
 use bytes::Bytes;
 use spool::{Options, Spool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::check::{self, Stamp};
 use crate::metrics::Metrics;
-use crate::rarely::Rarely;
 
 use fresh::Fresh;
 pub use shown::Bounds;

@@ -1,0 +1,232 @@
+"""The limits of both programs' listeners, and those who abuse them: each prints its figure."""
+
+import contextlib
+import gzip
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from support import requests, waiting
+from support.judge import judge
+from support.paths import HUB, SPOKE, cargo, target
+from support.programs import AGENT_API
+from test_access import start
+from test_commands import both
+
+JSON = {"Content-Type": "application/json"}
+RECEIVE = AGENT_API + "/receive/abuse"
+# How long a flood lasts; the documented long run sets 60.
+SECONDS = int(os.environ.get("ABUSE_SECONDS", 10))
+# What an honest client may wait longer than without abuse, and what a program may take more than before, in bytes. Nothing of
+# a millisecond is measured on a machine that others use as well.
+TIMES, AT_LEAST_US = 3, 2000
+BOUND = 48 << 20
+
+
+@pytest.fixture(scope="module")
+def abuser(binaries):
+    cargo("build", "--locked", "--package", "testkit", "--example", "abuse", check=True)
+    return target() / "debug/examples/abuse"
+
+
+class Abused:
+    """A program that is measured before, while and after somebody abuses it."""
+
+    def __init__(self, running, program, abuser, path="/livez"):
+        self.running, self.abuser, self.path = running, abuser, path
+        self.prefix = "pattoo_spoke_" if program == SPOKE else "pattoo_hub_"
+        self.process = Path(f"/proc/{running.process.pid}")
+        # Files of the host are kept open once they were read.
+        running.get("/metrics")
+        self.honest(50)
+        self.quiet = self.honest(400)
+        self.descriptors, self.memory = self.open_files(), self.resident()
+
+    def open_files(self):
+        return len(list((self.process / "fd").iterdir()))
+
+    def resident(self, what="VmRSS"):
+        return int(re.search(rf"^{what}:\s+(\d+) kB", (self.process / "status").read_text(), re.MULTILINE)[1]) * 1024
+
+    def call(self, *arguments):
+        done = subprocess.run([self.abuser, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def address(self):
+        return f"127.0.0.1:{self.running.port}"
+
+    def honest(self, samples):
+        """The median of an honest client's requests, each on a connection of its own, in microseconds."""
+        said = self.call("honest", self.address(), samples, self.path)
+        median, p95, failed = map(int, re.fullmatch(r"median (\d+) p95 (\d+) failed (\d+)\n", said).groups())
+        assert failed == 0, (said, self.running.log())
+        return median
+
+    @contextlib.contextmanager
+    def abuse(self, what, *arguments):
+        """While somebody does it; what he saw is in the list that is yielded, afterwards."""
+        command = [self.abuser, what, self.address(), *map(str, arguments)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            seen = []
+            yield seen
+            said, _ = process.communicate(timeout=60)
+            seen += said.splitlines()
+
+    def metric(self, name, **labels):
+        return self.running.metrics().sum(self.prefix + name, **labels)
+
+    def refused(self):
+        found = self.running.metrics()
+        return {dict(labels)["reason"]: int(value) for (name, labels), value in found.items() if name.endswith("http_refused_total") and value}
+
+    def judge(self, what, abused, peak=None):
+        """Nobody else had to wait, memory stayed, and afterwards all is as before."""
+        peak = peak or self.resident("VmHWM")
+        # The one that asks for the metric is the one connection.
+        waiting.until(lambda: self.metric("http_connections") <= 1, 20, self.running.log)
+        waiting.until(lambda: self.open_files() <= self.descriptors + 1, 20, lambda: f"{self.open_files()} {self.descriptors}")
+        assert self.metric("http_in_flight_bytes") == 0 and self.metric("http_requests") <= 1
+        grown = peak - self.memory
+        print(f"{what}: honest median {abused} us, quiet {self.quiet} us; memory at most {grown >> 20} MiB more; refused {self.refused()}")
+        assert abused <= max(TIMES * self.quiet, AT_LEAST_US), what
+        assert grown <= BOUND, (what, grown)
+
+
+@both
+@pytest.mark.parametrize("sources", (1, 20), ids=["from one address", "from twenty"])
+@pytest.mark.parametrize("what", ("slow", "silent"))
+def test_connections_that_dawdle(rig, abuser, program, what, sources):
+    """2,000 that send a byte a second, 1,000 that never send."""
+    it = Abused(start(rig, program), program, abuser)
+    with it.abuse(what, 2000 if what == "slow" else 1000, sources) as seen:
+        abused = it.honest(400)
+    it.judge(f"{what}, {sources} addresses: {seen[0]}", abused)
+    if (what, sources) != ("silent", 20):  # these are less than may be, and each in its time
+        assert it.refused().keys() & {"connections", "address_connections"}
+
+
+@both
+@pytest.mark.parametrize("path", ("/livez", "/metrics"))
+def test_a_flood_of_requests(rig, abuser, program, path):
+    it = Abused(start(rig, program), program, abuser, path)
+    ends = time.monotonic() + SECONDS
+    with it.abuse("flood", 128, 2, path) as seen:
+        medians = []
+        while time.monotonic() < ends:
+            medians.append(it.honest(100))
+    # One round after the other, each with its median; what counts is the middle one, not the best.
+    it.judge(f"flood of {path} for {SECONDS} s: {'; '.join(seen)}", sorted(medians)[len(medians) // 2])
+    assert any(line.startswith("200 ") for line in seen)
+
+
+@both
+def test_sizes(rig, program):
+    it = start(rig, program, max_url_bytes=1000, max_header_bytes=1000)
+    assert it.get("/livez?" + "x" * 990).status == 200
+    assert it.get("/livez?" + "x" * 995).status == 414
+    assert it.get("/livez", headers={"X": "x" * 900}).status == 200
+    assert it.get("/livez", headers={"X": "x" * 1000}).status == 431
+    assert requests.raw(it.port, b"GET /livez HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431 ")
+    assert it.get("/livez", headers={f"X-{number}": "" for number in range(120)}).status == 431
+    prefix = "pattoo_spoke_" if program == SPOKE else "pattoo_hub_"
+    assert it.metrics().sum(prefix + "http_refused_total", reason="url") == 1
+    assert it.metrics().sum(prefix + "http_refused_total", reason="headers") == 3
+
+
+@both
+def test_times(rig, program):
+    it = start(rig, program, header_timeout=1, idle_timeout=2)
+
+    def lasts(sent, more=b""):
+        """How long a connection lives that has sent this, and then one byte of `more` after the other."""
+        with socket.create_connection(("127.0.0.1", it.port), timeout=10) as connection:
+            begun = time.monotonic()
+            connection.sendall(sent)
+            connection.settimeout(0.1)
+            for at in range(100):
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    while connection.recv(4096):
+                        pass
+                    return time.monotonic() - begun
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(more[at : at + 1])
+        raise AssertionError("it lives on")
+
+    assert 0.9 < lasts(b"") < 3
+    assert 0.9 < lasts(b"GET /livez HTTP/1.1\r\nX: ", b"x" * 100) < 3, "for all headers, not for each byte"
+    assert 1.9 < lasts(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n") < 5
+    prefix = "pattoo_spoke_" if program == SPOKE else "pattoo_hub_"
+    assert it.metrics().sum(prefix + "http_refused_total", reason="slow_headers") == 2
+    assert any('reason="slow_headers"' in line and "header_timeout" in line for line in it.lines)
+
+
+def test_a_body_has_its_time(rig):
+    it = rig.hub(receive=True, body_timeout=1)
+    head = f"POST {RECEIVE} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"{")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
+    assert it.metrics().sum("pattoo_hub_http_refused_total", reason="slow_body") == 1
+
+
+def test_no_room_is_503_with_retry_after(rig):
+    it = rig.hub(receive=True, max_in_flight_bytes=1)
+    head = f"POST {RECEIVE} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as first:
+        first.sendall(head.encode() + b"{")
+        # Its byte takes what there is; afterwards there is room again.
+        waiting.until(lambda: requests.send("POST", it.port, RECEIVE, b"{}", JSON).status == 503, 10, it.log)
+        refused = requests.send("POST", it.port, RECEIVE, b"{}", JSON)
+        assert refused.status == 503 and refused.headers["retry-after"] == "5"
+    waiting.until(lambda: requests.send("POST", it.port, RECEIVE, b"{}", JSON).status != 503, 10, it.log)
+    assert it.metrics().sum("pattoo_hub_http_refused_total", reason="memory") >= 2
+
+
+def test_bodies_without_measure(rig, abuser):
+    """1 GB that is declared, one without an end, a bomb, and JSON of 100,000 levels."""
+    it = Abused(start(rig, HUB), HUB, abuser)
+    head = f"POST {RECEIVE} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+    declared = requests.raw(it.running.port, (head + "Content-Length: 1000000000\r\n\r\n{").encode())
+    assert declared.startswith(b"HTTP/1.1 413 "), declared
+
+    def endless():
+        with socket.create_connection(("127.0.0.1", it.running.port), timeout=10) as connection:
+            connection.sendall((head + "Transfer-Encoding: chunked\r\n\r\n").encode())
+            chunk, sent = b"10000\r\n" + b" " * 65536 + b"\r\n", 0
+            with contextlib.suppress(ConnectionError):
+                while sent < 1 << 30:
+                    connection.sendall(chunk)
+                    sent += 65536
+            return sent
+
+    assert endless() < 64 << 20
+    bomb = gzip.compress(b" " * (1 << 28))
+    status = requests.send("POST", it.running.port, RECEIVE, bomb, JSON | {"Content-Encoding": "gzip"}).status
+    assert status == 413
+    for deep in (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 100_000 + b"]" * 100_000):
+        assert requests.send("POST", it.running.port, RECEIVE, deep, JSON).status in (404, 500)
+    it.judge(f"bodies without measure: a bomb of {len(bomb)} bytes", it.honest(200))
+    assert it.refused()["body"] == 3
+
+
+def test_invented_sources_touch_nobodys_backlog(rig, abuser):
+    """50,000 of them: `max_sources` bounds what is kept, and what waited before waits on."""
+    it = Abused(rig.hub(receive=True, max_sources=1000), HUB, abuser)
+    spoke = rig.spoke()
+    post = spoke.get("/pattoo-agent-os/300").body
+    source = json.loads(post)["pattoo_agent_id"]
+    assert requests.send("POST", it.running.port, RECEIVE, post, JSON).status == 200
+    said = dict(map(int, line.split()) for line in it.call("sources", it.address(), 50_000).splitlines())
+    assert said.keys() <= {200, 503} and said[200] <= 1000 and sum(said.values()) == 50_000, said
+    listed = subprocess.run([it.running.binary, "--queue", "list"], env=it.running.environment, capture_output=True, text=True, timeout=30)
+    assert source in listed.stdout, listed
+    assert it.metric("spool_lanes") <= 1000
+    it.judge(f"50,000 sources: {said}", it.honest(200))
