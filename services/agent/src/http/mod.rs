@@ -4,7 +4,9 @@
 //! limit on the time for headers; so its filters are served by hyper here.
 
 pub mod answer;
+pub mod assets;
 pub mod client;
+pub mod draw;
 pub mod health;
 pub mod html;
 mod listen;
