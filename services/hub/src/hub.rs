@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::deliver::{Needs, Watched, deliver};
+use crate::history::Recorder;
 use crate::http::{Served, routes};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -48,6 +49,7 @@ pub struct Work {
     /// What must end in order: a body in hand is kept first.
     parts: Vec<JoinHandle<()>>,
     store: Store,
+    recorder: Recorder,
     quarantine: Quarantine,
     /// What is in force; those who follow it hold the other end.
     in_force: watch::Sender<Arc<Settings>>,
@@ -56,6 +58,9 @@ pub struct Work {
 
 /// The least time that syncing gets, however late the rest was.
 const SYNC_LEAST: Duration = Duration::from_millis(500);
+
+/// The most time that the history's last minute gets.
+const HISTORY_LEAST: Duration = Duration::from_millis(500);
 
 impl Hub {
     /// Opens the store and the quarantine.
@@ -84,8 +89,16 @@ impl Hub {
         let (clock, health) = (Clock::of_this_program(), Health::starting());
         let intake = Intake::new(store.clone(), quarantine.clone(), metrics.clone());
         let (change, in_force) = watch::channel(Arc::new(settings.clone()));
-        let receiver = Receiver::new(intake.clone(), in_force.clone());
-        let poller = Poller::new(in_force.clone(), intake.clone(), metrics.clone(), clock, health.clone());
+        let recorder = Recorder::new(in_force.borrow().clone(), metrics.clone(), clock);
+        let receiver = Receiver::new(intake.clone(), recorder.clone(), in_force.clone());
+        let poller = Poller::new(
+            in_force.clone(),
+            intake.clone(),
+            recorder.clone(),
+            metrics.clone(),
+            clock,
+            health.clone(),
+        );
         let targets = poller.targets();
         // Before the first poll, so that in each lane the original's posts come first.
         let left_behind = settings.pattoo.cache_directory.join(&agent_id);
@@ -112,6 +125,7 @@ impl Hub {
             upstream: upstream.clone(),
         };
         parts.push(tokio::spawn(deliver(needs, in_force.clone(), filled, stop.clone())?));
+        parts.push(tokio::spawn(recorder.clone().run(store.clone(), upstream.clone(), stop.clone())));
         let limit = settings.graceful_timeout;
         let overview = Overview { targets, settings: in_force, agent_id, store: store.clone(), upstream };
         let registry = metrics.registry.clone();
@@ -127,6 +141,7 @@ impl Hub {
             stopping: stop,
             parts,
             store,
+            recorder,
             quarantine,
             in_force: change,
             limit,
@@ -142,6 +157,7 @@ impl Work {
     pub fn follow(&self, reload: Reload) -> anyhow::Result<()> {
         let (in_force, quarantine, store) =
             (self.in_force.clone(), self.quarantine.clone(), self.store.clone());
+        let recorder = self.recorder.clone();
         let apply = move |configuration: &Configuration, change: &mut Change| {
             let read = Settings::read(configuration)?;
             let before = in_force.borrow().clone();
@@ -150,7 +166,9 @@ impl Work {
             if change.is_at_once() {
                 quarantine.set_max_bytes(now.quarantine_max_bytes);
                 store.extend(&now.bounds);
-                in_force.send_replace(Arc::new(now));
+                let now = Arc::new(now);
+                recorder.follow(Arc::clone(&now));
+                in_force.send_replace(now);
             }
             Ok(())
         };
@@ -173,6 +191,8 @@ impl Work {
         if let Err(error) = self.store.close(left).await {
             tracing::warn!(%error, "failed to close the spool; deliveries may be repeated after the restart");
         }
+        // Last: a picture is worth less than a post.
+        self.recorder.close(left.min(HISTORY_LEAST)).await;
         if late > 0 {
             tracing::warn!(
                 parts = late,

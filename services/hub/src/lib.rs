@@ -8,6 +8,7 @@ mod claims;
 pub mod client;
 pub mod deliver;
 pub mod files;
+pub mod history;
 pub mod http;
 pub mod hub;
 pub mod intake;

@@ -257,6 +257,11 @@ impl Metrics {
         self.taken.with_label_values(&[label]).inc();
     }
 
+    /// Bodies that are kept, wherever they came from.
+    pub(crate) fn taken_in_all(&self) -> u64 {
+        ["poll", "receive", "takeover"].iter().map(|from| self.taken.with_label_values(&[*from]).get()).sum()
+    }
+
     /// A post was kept: its datapoints.
     pub fn datapoints(&self, post: &Post) {
         self.datapoints_taken.inc_by(count(post.datapoints));

@@ -24,7 +24,8 @@ use warp::http::Method;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use self::decode::{Decoder, Fault};
-use crate::check::{Reason, ServerSays, check};
+use crate::check::{Reason, ServerSays, check_with};
+use crate::history::Recorder;
 use crate::intake::Intake;
 use crate::metrics::From;
 use crate::settings::InForce;
@@ -44,13 +45,14 @@ const API: &str = "/pattoo/api/v1/agent/";
 #[derive(Clone, Debug)]
 pub struct Receiver {
     intake: Intake,
+    recorder: Recorder,
     settings: InForce,
 }
 
 impl Receiver {
     /// Receives posts where the settings want that.
-    pub fn new(intake: Intake, settings: InForce) -> Self {
-        Self { intake, settings }
+    pub fn new(intake: Intake, recorder: Recorder, settings: InForce) -> Self {
+        Self { intake, recorder, settings }
     }
 
     /// Answers what belongs to the agent API, `None` for another path, and for every one where nothing is received.
@@ -88,8 +90,15 @@ impl Receiver {
             Ok(Err(answer)) => return answer,
             Err(_) => return answer::text(408, "The body took too long.\n"),
         };
-        let kept = match check(&body) {
-            Ok(post) => self.intake.keep(&post, body, From::Receive).await,
+        let mut listening = self.recorder.listen();
+        let kept = match check_with(&body, |seen| listening.hear(seen)) {
+            Ok(post) => {
+                let kept = self.intake.keep(&post, body, From::Receive).await;
+                if kept.is_ok() {
+                    self.recorder.take(listening, &post);
+                }
+                kept
+            }
             Err(reason) => match refusal(reason) {
                 Some(answer) => return answer,
                 None => self.intake.set_aside(body, reason, From::Receive).await,

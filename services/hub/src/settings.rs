@@ -44,6 +44,10 @@ pub const OWN: Section = Section {
         Key::new("max_attempts", Kind::Integer, "refusals after which a post is set aside, if the server takes others (`5`)"),
         Key::new("allowed_clock_skew", Kind::Integer, "seconds that a post may be ahead of the hub's clock (`60`)"),
         Key::new("max_future", Kind::Integer, "seconds ahead up to which a post waits until it is due; beyond, it is set aside (`3600`)"),
+        Key::new("history", Kind::Text, "whether samples are kept for the pages' charts: `true`, `false`, or `auto`, which is `true` up to 2,000 targets and sources (`auto`)"),
+        Key::new("history_max_bytes", Kind::Integer, "what the history may take on disk, in bytes; beyond, it reaches back less far (`268435456`)"),
+        Key::new("history_max_age", Kind::Integer, "seconds that the history reaches back (`691200`, 8 days)"),
+        Key::new("history_series", Kind::List, "series that are kept beside the usual ones: items of `key` (a `pattoo_key`) and, where it is not for all, `hosts` (names or agent ids) (none)"),
         Key::new("graceful_timeout", Kind::Integer, "seconds that stopping may take (`4`)"),
     ],
 };
@@ -117,6 +121,8 @@ pub struct Settings {
     pub allowed_clock_skew: Duration,
     /// How far ahead a post may be and wait until it is due.
     pub max_future: Duration,
+    /// What is kept for the pages.
+    pub history: HistorySettings,
     /// Time that stopping may take.
     pub graceful_timeout: Duration,
     /// The host's name.
@@ -125,6 +131,74 @@ pub struct Settings {
     pub(crate) machine_id: Option<String>,
     /// The section that all pattoo programs share.
     pub pattoo: Pattoo,
+}
+
+/// What is kept for the pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Whether anything is.
+    pub rule: HistoryRule,
+    /// What it may take on disk, in bytes.
+    pub max_bytes: u64,
+    /// How far back it reaches.
+    pub max_age: Duration,
+    /// What is kept beside the usual series.
+    pub series: Vec<WantedSeries>,
+}
+
+/// Whether samples are kept for the pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistoryRule {
+    /// As long as there are not too many hosts.
+    #[default]
+    Auto,
+    /// However many hosts there are.
+    On,
+    /// Not at all.
+    Off,
+}
+
+impl HistoryRule {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "true",
+            Self::Off => "false",
+        }
+    }
+
+    /// A switch, or a word where it comes from the environment.
+    fn read(written: Option<&WrittenRule>) -> Result<Self, String> {
+        Ok(match written {
+            None => Self::Auto,
+            Some(WrittenRule::Switch(true)) => Self::On,
+            Some(WrittenRule::Switch(false)) => Self::Off,
+            Some(WrittenRule::Word(word)) => match word.as_str() {
+                "auto" => Self::Auto,
+                "true" => Self::On,
+                "false" => Self::Off,
+                other => return Err(format!("one of true, false, auto is expected, found {other:?}")),
+            },
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum WrittenRule {
+    Switch(bool),
+    Word(String),
+}
+
+/// A series that is kept beside the usual ones.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct WantedSeries {
+    /// The `pattoo_key` of its datapoints.
+    pub key: String,
+    /// The hosts of which it is kept, by name or agent id; all where there is none.
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 /// What becomes of the posts of a spoke that another target gives as well.
@@ -180,6 +254,10 @@ struct Written {
     max_attempts: Option<u64>,
     allowed_clock_skew: Option<u64>,
     max_future: Option<u64>,
+    history: Option<WrittenRule>,
+    history_max_bytes: Option<u64>,
+    history_max_age: Option<u64>,
+    history_series: Vec<WantedSeries>,
     graceful_timeout: Option<u64>,
 }
 
@@ -264,6 +342,19 @@ impl Settings {
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             allowed_clock_skew: Duration::from_secs(skew),
             max_future: Duration::from_secs(max_future),
+            history: HistorySettings {
+                rule: HistoryRule::read(written.history.as_ref())
+                    .map_err(|reason| configuration.fault("history", reason))?,
+                max_bytes: within("history_max_bytes", written.history_max_bytes, 256 * MIB, MIB, 1 << 40)?,
+                max_age: Duration::from_secs(within(
+                    "history_max_age",
+                    written.history_max_age,
+                    8 * 86_400,
+                    3600,
+                    10 * 365 * 86_400,
+                )?),
+                series: written.history_series,
+            },
             graceful_timeout: seconds("graceful_timeout", written.graceful_timeout, 4)?,
             node: written.hostname.filter(|name| !name.is_empty()).unwrap_or_else(uname),
             agent_id: written.agent_id,
@@ -301,6 +392,11 @@ impl Settings {
     /// Where it is kept which target gave which spoke.
     pub fn claims_file(&self) -> PathBuf {
         self.pattoo.cache_directory.join("claims")
+    }
+
+    /// Where the pages' history is kept.
+    pub fn history_file(&self) -> PathBuf {
+        history::History::file(&self.pattoo.cache_directory.join("history"))
     }
 
     /// Where a running hub takes the commands of `--queue`.
@@ -349,6 +445,18 @@ impl Settings {
         line("max_attempts", &self.max_attempts);
         line("allowed_clock_skew", &self.allowed_clock_skew.as_secs());
         line("max_future", &self.max_future.as_secs());
+        line("history", &self.history.rule.label());
+        line("history_max_bytes", &self.history.max_bytes);
+        line("history_max_age", &self.history.max_age.as_secs());
+        if !self.history.series.is_empty() {
+            line("history_series", &"");
+        }
+        for WantedSeries { key, hosts } in &self.history.series {
+            line("  - key", &format!("{key:?}"));
+            if !hosts.is_empty() {
+                line("    hosts", &format!("{hosts:?}"));
+            }
+        }
         line("graceful_timeout", &self.graceful_timeout.as_secs());
         let _ = writeln!(lines, "{}:", API.name);
         let _ = match &self.upstream {

@@ -315,7 +315,7 @@ impl Store {
     }
 
     /// When the oldest post of all was taken.
-    fn oldest_ms(&self) -> Option<u64> {
+    pub(crate) fn oldest_ms(&self) -> Option<u64> {
         let lane = self.0.spool.next_lane(|_| true)?;
         self.0.spool.lane(&lane)?.oldest.map(|oldest| oldest.taken_ms)
     }
