@@ -201,19 +201,18 @@ impl History {
         lock(&self.0.shared.hosts).by_agent.get(agent_id).map(|host| now(host, now_ms))
     }
 
-    /// Looks at the last row of each of these hosts: its headline series, where it is known and not older than
-    /// `since_ms`.
-    pub fn last_rows<'a>(
+    /// Looks at each of these agents' hosts: its name, when its last sample was made, and its headline series then.
+    pub fn each<'a, T>(
         &self,
         agents: impl Iterator<Item = Option<&'a str>>,
-        since_ms: u64,
-    ) -> Vec<Option<[f32; HEADLINE.len()]>> {
+        look: impl Fn(&str, u64, &[f32; HEADLINE.len()]) -> T,
+    ) -> Vec<Option<T>> {
         let hosts = lock(&self.0.shared.hosts);
-        let row = |agent_id: &str| {
-            let host = hosts.by_agent.get(agent_id).filter(|host| host.stamp_ms >= since_ms)?;
-            Some(headline(host))
+        let of = |agent_id: &str| {
+            let host = hosts.by_agent.get(agent_id)?;
+            Some(look(&host.hostname, host.stamp_ms, &headline(host)))
         };
-        agents.map(|agent| agent.and_then(row)).collect()
+        agents.map(|agent| agent.and_then(of)).collect()
     }
 
     /// Every host: agent id, name, and when its last sample was made.

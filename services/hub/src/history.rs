@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use agent::clock::Clock;
 use agent::shutdown::Stop;
-use history::{History, Options, Reading, Sample, Source};
+use history::{History, Options, Points, Query, Reading, Sample, Series, Source};
+use tokio::sync::oneshot;
 
 use crate::check::{Post, Seen};
 use crate::deliver::{Upstream, Watched};
@@ -24,6 +25,9 @@ pub(crate) const HUB: &str = ".hub";
 
 /// Beyond so many targets or sources history is off, unless it is told to be on.
 pub(crate) const MOST_HOSTS: usize = 2000;
+
+/// How long a picture is waited for.
+const PICTURE: Duration = Duration::from_secs(5);
 
 /// How often the hub's own numbers are taken.
 const OWN: Duration = Duration::from_secs(10);
@@ -108,6 +112,11 @@ impl Recorder {
         self.0.on.load(Ordering::Relaxed)
     }
 
+    /// Whether there is any, also of earlier times.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.history().is_some()
+    }
+
     /// Decides whether it is on, and says so where that has changed.
     fn decide(&self) {
         let history = self.history();
@@ -182,6 +191,36 @@ impl Recorder {
         sample
     }
 
+    /// What is known of a host as of now.
+    pub(crate) fn now(&self, agent_id: &str) -> Option<history::Now> {
+        self.history()?.now(agent_id)
+    }
+
+    /// What is known of each of these agents' hosts. A row that is older than `stale` is none.
+    pub(crate) fn lasts<'a>(
+        &self,
+        agents: impl ExactSizeIterator<Item = Option<&'a str>>,
+        stale: Duration,
+    ) -> Vec<Option<Last>> {
+        let Some(history) = self.history() else { return vec![None; agents.len()] };
+        let stale = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
+        let since_ms = self.now_ms().saturating_sub(stale);
+        history.each(agents, |hostname, stamp_ms, row| Last {
+            hostname: hostname.to_owned(),
+            row: (stamp_ms >= since_ms).then_some(*row),
+        })
+    }
+
+    /// The points of a host's series; `None` where there are none, or they cannot be had in time.
+    pub(crate) async fn points(&self, agent_id: &str, query: Query) -> Option<(Vec<Series>, Points)> {
+        let history = self.history()?;
+        let (sender, answer) = oneshot::channel();
+        // Whoever asked may have gone.
+        history.points(agent_id, query, move |answer| drop(sender.send(answer)));
+        drop(history);
+        tokio::time::timeout(PICTURE, answer).await.ok()?.ok()?.ok()
+    }
+
     /// The time that pictures and rows count in.
     pub(crate) fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()
@@ -195,6 +234,16 @@ impl Recorder {
             tracing::warn!("the last minute of the history was not written in time");
         }
     }
+}
+
+/// A host's headline series.
+pub(crate) type Row = [f32; history::HEADLINE.len()];
+
+/// What is known of a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Last {
+    pub(crate) hostname: String,
+    pub(crate) row: Option<Row>,
 }
 
 impl Listening {

@@ -14,17 +14,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::api::{self, Api};
 use crate::deliver::{Needs, Watched, deliver};
+use crate::fleet::Fleet;
 use crate::history::Recorder;
 use crate::http::{Served, routes};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::pages::Overview;
+use crate::pages::Pages;
 use crate::poller::Poller;
 use crate::quarantine::Quarantine;
 use crate::queue::{Listener, Queue};
 use crate::receive::Receiver;
 use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::store::{Filled, Store};
 use crate::takeover::take_over;
 
@@ -90,7 +93,8 @@ impl Hub {
         let intake = Intake::new(store.clone(), quarantine.clone(), metrics.clone());
         let (change, in_force) = watch::channel(Arc::new(settings.clone()));
         let recorder = Recorder::new(in_force.borrow().clone(), metrics.clone(), clock);
-        let receiver = Receiver::new(intake.clone(), recorder.clone(), in_force.clone());
+        let sources = Sources::default();
+        let receiver = Receiver::new(intake.clone(), recorder.clone(), sources.clone(), in_force.clone());
         let poller = Poller::new(
             in_force.clone(),
             intake.clone(),
@@ -127,9 +131,18 @@ impl Hub {
         parts.push(tokio::spawn(deliver(needs, in_force.clone(), filled, stop.clone())?));
         parts.push(tokio::spawn(recorder.clone().run(store.clone(), upstream.clone(), stop.clone())));
         let limit = settings.graceful_timeout;
-        let overview = Overview { targets, settings: in_force, agent_id, store: store.clone(), upstream };
+        let fleet = Fleet { settings: in_force, targets, sources, recorder: recorder.clone() };
+        let api = Api {
+            fleet,
+            store: store.clone(),
+            quarantine: quarantine.clone(),
+            upstream,
+            metrics: metrics.clone(),
+            reading: api::places(),
+        };
+        let pages = Pages::new(api, agent_id);
         let registry = metrics.registry.clone();
-        let served = Arc::new(Served { health: health.clone(), metrics, overview, receiver });
+        let served = Arc::new(Served { health: health.clone(), metrics, pages, receiver });
         // Half of the time, so that what a request has handed over can still be synced.
         let limits = Limits { drain: limit / 2, ..Limits::default() };
         parts.push(tokio::spawn(serve(listener, routes(served), limits, stop.clone())));

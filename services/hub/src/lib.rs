@@ -3,11 +3,13 @@
 //! Polling ([`poller`]) and receiving ([`receive`]) judge each body ([`check`]) and put it into the store
 //! ([`store`]); delivering ([`deliver`]) takes it out. They meet nowhere else.
 
+mod api;
 pub mod check;
 mod claims;
 pub mod client;
 pub mod deliver;
 pub mod files;
+mod fleet;
 pub mod history;
 pub mod http;
 pub mod hub;
@@ -25,6 +27,7 @@ pub mod receive;
 mod reload;
 pub mod resolve;
 pub mod settings;
+mod sources;
 pub mod store;
 mod takeover;
 pub mod target;

@@ -288,6 +288,11 @@ impl Metrics {
         self.quarantined.with_label_values(&[why.into().label()]).inc();
     }
 
+    /// Bodies that were set aside for this reason.
+    pub(crate) fn quarantined_for(&self, why: Why) -> u64 {
+        self.quarantined.with_label_values(&[why.label()]).get()
+    }
+
     /// A delivery failed.
     pub fn delivery_failed(&self, failure: DeliveryFailure) {
         self.delivery_failures.with_label_values(&[failure.label()]).inc();

@@ -252,7 +252,7 @@ impl Shared {
         let now = taken.unwrap_or_else(State::Failing);
         self.metrics.poll_duration.observe(began.elapsed().as_secs_f64());
         self.metrics.polled(now.failure());
-        self.targets.polled(polled, now);
+        self.targets.polled(polled, now, began.elapsed());
     }
 
     async fn take(

@@ -29,6 +29,7 @@ use crate::history::Recorder;
 use crate::intake::Intake;
 use crate::metrics::From;
 use crate::settings::InForce;
+use crate::sources::Sources;
 
 /// How long a sender may take for its body.
 const BODY_LIMIT: Duration = Duration::from_secs(30);
@@ -46,13 +47,14 @@ const API: &str = "/pattoo/api/v1/agent/";
 pub struct Receiver {
     intake: Intake,
     recorder: Recorder,
+    sources: Sources,
     settings: InForce,
 }
 
 impl Receiver {
     /// Receives posts where the settings want that.
-    pub fn new(intake: Intake, recorder: Recorder, settings: InForce) -> Self {
-        Self { intake, recorder, settings }
+    pub(crate) fn new(intake: Intake, recorder: Recorder, sources: Sources, settings: InForce) -> Self {
+        Self { intake, recorder, sources, settings }
     }
 
     /// Answers what belongs to the agent API, `None` for another path, and for every one where nothing is received.
@@ -93,8 +95,10 @@ impl Receiver {
         let mut listening = self.recorder.listen();
         let kept = match check_with(&body, |seen| listening.hear(seen)) {
             Ok(post) => {
+                let bytes = body.len();
                 let kept = self.intake.keep(&post, body, From::Receive).await;
                 if kept.is_ok() {
+                    self.sources.heard(&post, bytes);
                     self.recorder.take(listening, &post);
                 }
                 kept

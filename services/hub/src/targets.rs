@@ -9,10 +9,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agent::http::health::Health;
 use agent::resolve::Every;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::claims::{Claims, Slot};
 use crate::lookup::{Change, Known, Said};
@@ -57,13 +59,32 @@ struct Standing {
     wanted: usize,
     slot: Slot,
     state: State,
+    /// Since when it is up, or fails; none before its first poll.
+    since: Option<Instant>,
+    /// When its last poll ended, and how long it took.
+    polled: Option<(Instant, Duration)>,
+}
+
+impl Standing {
+    fn new(slot: Slot) -> Self {
+        Self { wanted: 1, slot, state: State::Unknown, since: None, polled: None }
+    }
 }
 
 /// What the page shows, in the order of the configuration.
 #[derive(Debug)]
 pub(crate) enum Row {
     /// A target and how its last poll ended.
-    Target(Target, State),
+    Target {
+        target: Target,
+        state: State,
+        /// Since when it is up, or fails.
+        since: Option<Instant>,
+        /// When the last poll ended.
+        polled: Option<Instant>,
+        /// How long it took.
+        took: Option<Duration>,
+    },
     /// A name whose addresses follow: what is known of it.
     Name { name: Target, addresses: usize, left_out: usize, said: Said },
 }
@@ -208,15 +229,14 @@ impl Targets {
                 standing.wanted += 1;
                 if standing.wanted == 1 {
                     // It was to leave, and whoever polls it has not noticed yet.
-                    standing.slot = self.0.claims.enter(entry.key());
-                    standing.state = State::Unknown;
+                    *standing = Standing::new(self.0.claims.enter(entry.key()));
                     self.0.metrics.targets.inc();
                 }
                 return None;
             }
         };
         let target = entry.key().clone();
-        let standing = Standing { wanted: 1, slot: self.0.claims.enter(&target), state: State::Unknown };
+        let standing = Standing::new(self.0.claims.enter(&target));
         self.0.metrics.targets.inc();
         let polled = Arc::new(Polled { target, standing: Mutex::new(standing), left: Notify::new() });
         Some(Arc::clone(entry.insert(polled)))
@@ -249,7 +269,7 @@ impl Targets {
     }
 
     /// Notes how a poll ended, and logs what has changed. Of a target that has left meanwhile there is nothing to note.
-    pub(crate) fn polled(&self, polled: &Polled, now: State) {
+    pub(crate) fn polled(&self, polled: &Polled, now: State, took: Duration) {
         let target = &polled.target;
         tracing::debug!(%target, state = ?now, "polled");
         let mut standing = polled.standing();
@@ -268,6 +288,11 @@ impl Targets {
             (_, State::Failing(reason)) => tracing::warn!(%target, %reason, "the target gives no post"),
             _ => {}
         }
+        let ended = Instant::now();
+        if standing.since.is_none() || standing.state.is_up() != now.is_up() {
+            standing.since = Some(ended);
+        }
+        standing.polled = Some((ended, took));
         standing.state = now;
     }
 
@@ -275,9 +300,15 @@ impl Targets {
     pub(crate) fn rows(&self) -> Vec<Row> {
         let set = self.set();
         let row = |target: &Target| {
-            let state =
-                set.polled.get(target).map_or(State::Unknown, |polled| polled.standing().state.clone());
-            Row::Target(target.clone(), state)
+            let standing = set.polled.get(target).map(|polled| polled.standing());
+            let (polled, took) = standing.as_ref().and_then(|standing| standing.polled).unzip();
+            Row::Target {
+                target: target.clone(),
+                state: standing.as_ref().map_or(State::Unknown, |standing| standing.state.clone()),
+                since: standing.and_then(|standing| standing.since),
+                polled,
+                took,
+            }
         };
         let mut rows = Vec::with_capacity(set.polled.len());
         for device in &set.devices {
