@@ -18,6 +18,7 @@ mod chunk;
 mod disk;
 mod history;
 mod host;
+mod keeper;
 mod now;
 mod sample;
 mod series;

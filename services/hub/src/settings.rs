@@ -17,6 +17,10 @@ use crate::PROGRAM;
 use crate::store::Bounds;
 use crate::target::{Device, Host, Resolve, Target};
 
+mod history;
+
+pub use history::{HistoryRule, HistorySettings, WantedSeries};
+
 /// The hub's own section.
 pub const OWN: Section = Section {
     name: "pattoo_agent_os_hubd",
@@ -133,74 +137,6 @@ pub struct Settings {
     pub pattoo: Pattoo,
 }
 
-/// What is kept for the pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistorySettings {
-    /// Whether anything is.
-    pub rule: HistoryRule,
-    /// What it may take on disk, in bytes.
-    pub max_bytes: u64,
-    /// How far back it reaches.
-    pub max_age: Duration,
-    /// What is kept beside the usual series.
-    pub series: Vec<WantedSeries>,
-}
-
-/// Whether samples are kept for the pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HistoryRule {
-    /// As long as there are not too many hosts.
-    #[default]
-    Auto,
-    /// However many hosts there are.
-    On,
-    /// Not at all.
-    Off,
-}
-
-impl HistoryRule {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::On => "true",
-            Self::Off => "false",
-        }
-    }
-
-    /// A switch, or a word where it comes from the environment.
-    fn read(written: Option<&WrittenRule>) -> Result<Self, String> {
-        Ok(match written {
-            None => Self::Auto,
-            Some(WrittenRule::Switch(true)) => Self::On,
-            Some(WrittenRule::Switch(false)) => Self::Off,
-            Some(WrittenRule::Word(word)) => match word.as_str() {
-                "auto" => Self::Auto,
-                "true" => Self::On,
-                "false" => Self::Off,
-                other => return Err(format!("one of true, false, auto is expected, found {other:?}")),
-            },
-        })
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum WrittenRule {
-    Switch(bool),
-    Word(String),
-}
-
-/// A series that is kept beside the usual ones.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct WantedSeries {
-    /// The `pattoo_key` of its datapoints.
-    pub key: String,
-    /// The hosts of which it is kept, by name or agent id; all where there is none.
-    #[serde(default)]
-    pub hosts: Vec<String>,
-}
-
 /// What becomes of the posts of a spoke that another target gives as well.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -254,10 +190,6 @@ struct Written {
     max_attempts: Option<u64>,
     allowed_clock_skew: Option<u64>,
     max_future: Option<u64>,
-    history: Option<WrittenRule>,
-    history_max_bytes: Option<u64>,
-    history_max_age: Option<u64>,
-    history_series: Vec<WantedSeries>,
     graceful_timeout: Option<u64>,
 }
 
@@ -342,19 +274,7 @@ impl Settings {
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             allowed_clock_skew: Duration::from_secs(skew),
             max_future: Duration::from_secs(max_future),
-            history: HistorySettings {
-                rule: HistoryRule::read(written.history.as_ref())
-                    .map_err(|reason| configuration.fault("history", reason))?,
-                max_bytes: within("history_max_bytes", written.history_max_bytes, 256 * MIB, MIB, 1 << 40)?,
-                max_age: Duration::from_secs(within(
-                    "history_max_age",
-                    written.history_max_age,
-                    8 * 86_400,
-                    3600,
-                    10 * 365 * 86_400,
-                )?),
-                series: written.history_series,
-            },
+            history: HistorySettings::read(configuration, within)?,
             graceful_timeout: seconds("graceful_timeout", written.graceful_timeout, 4)?,
             node: written.hostname.filter(|name| !name.is_empty()).unwrap_or_else(uname),
             agent_id: written.agent_id,
@@ -396,7 +316,7 @@ impl Settings {
 
     /// Where the pages' history is kept.
     pub fn history_file(&self) -> PathBuf {
-        history::History::file(&self.pattoo.cache_directory.join("history"))
+        ::history::History::file(&self.pattoo.cache_directory.join("history"))
     }
 
     /// Where a running hub takes the commands of `--queue`.

@@ -1,5 +1,11 @@
 //! The API and the pages: what they say of a real hub, and what nobody can make them say.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must stop, and say where"
+)]
+
 mod common;
 
 use common::{HUB, NO_API, api_at, folder, give};

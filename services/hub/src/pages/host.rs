@@ -64,7 +64,7 @@ pub(super) fn charts(
 
 impl Pages {
     /// The page of an agent's host; `None` where nobody gives its posts, and nothing of it is known.
-    pub(super) async fn host(&self, agent_id: &str, ask: &Ask) -> Option<Page> {
+    pub(super) fn host(&self, agent_id: &str, ask: &Ask) -> Option<Page> {
         let members = self.api.members_of(agent_id);
         let recorder = &self.api.fleet.recorder;
         let now = recorder.now(agent_id);

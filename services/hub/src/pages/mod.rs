@@ -31,6 +31,12 @@ pub(crate) struct Pages {
     assets: Assets,
 }
 
+fn no_host() -> (u16, Page) {
+    let main = "<h1>No such host</h1>\n<p>Neither a target nor a source gives posts of this agent now. \
+                The <a href=\"/\">fleet</a> lists those that do.</p>\n";
+    (404, Page { title: "No such host".to_owned(), here: "", main: main.to_owned(), charts: false })
+}
+
 /// What a page has of its own.
 struct Page {
     title: String,
@@ -59,24 +65,21 @@ impl Pages {
         if let Some(answer) = self.api.answer(method, path, query).await {
             return Some(answer);
         }
+        let host = path.strip_prefix("/host/");
+        if host.is_none() && !LINKS.iter().any(|(link, _)| *link == path) {
+            return None;
+        }
         let ask = Ask::read(query);
-        let page = match path {
-            "/" => self.fleet(&ask),
-            "/delivery" => self.delivery(&ask),
-            "/configuration" => self.configuration().await,
-            _ => match self.host(path.strip_prefix("/host/")?, &ask).await {
-                Some(page) => page,
-                None => return Some(answer::reading(method, || self.no_host())),
-            },
+        let page = async {
+            let (status, page) = match (host, path) {
+                (Some(agent_id), _) => self.host(agent_id, &ask).map_or_else(no_host, |page| (200, page)),
+                (None, "/delivery") => (200, self.delivery(&ask)),
+                (None, "/configuration") => (200, self.configuration().await),
+                _ => (200, self.fleet(&ask)),
+            };
+            answer::page(status, self.framed(&page))
         };
-        Some(answer::reading(method, || answer::page(200, self.framed(&page))))
-    }
-
-    fn no_host(&self) -> Answer {
-        let main = "<h1>No such host</h1>\n<p>Neither a target nor a source gives posts of this agent now. \
-                    The <a href=\"/\">fleet</a> lists those that do.</p>\n";
-        let title = "No such host".to_owned();
-        answer::page(404, self.framed(&Page { title, here: "", main: main.to_owned(), charts: false }))
+        Some(answer::reading_later(method, page).await)
     }
 
     fn framed(&self, page: &Page) -> String {
