@@ -99,8 +99,12 @@ impl Fleet {
         let (mut members, mut names) = (Vec::new(), Vec::new());
         for row in self.targets.rows() {
             match row {
-                Row::Target { target, state, since, polled, took } => {
-                    members.push(of_target(target, &state, (since, polled, took), late));
+                Row::Target { target, state, since, polled, took, gave } => {
+                    let member = of_target(target, &state, (since, polled, took), late);
+                    // Who fails is who it was.
+                    let gave = gave.filter(|_| matches!(state, State::Failing(_)));
+                    let agent_id = member.agent_id.or_else(|| gave.map(|gave| gave.to_string()));
+                    members.push(Member { agent_id, ..member });
                 }
                 Row::Name { name, addresses, left_out, said } => {
                     names.push(Name { name, addresses, left_out, said });

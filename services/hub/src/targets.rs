@@ -63,11 +63,13 @@ struct Standing {
     since: Option<Instant>,
     /// When its last poll ended, and how long it took.
     polled: Option<(Instant, Duration)>,
+    /// Whose post it gave last, also where it gives none now.
+    gave: Option<Arc<str>>,
 }
 
 impl Standing {
     fn new(slot: Slot) -> Self {
-        Self { wanted: 1, slot, state: State::Unknown, since: None, polled: None }
+        Self { wanted: 1, slot, state: State::Unknown, since: None, polled: None, gave: None }
     }
 }
 
@@ -84,6 +86,8 @@ pub(crate) enum Row {
         polled: Option<Instant>,
         /// How long it took.
         took: Option<Duration>,
+        /// Whose post it gave last.
+        gave: Option<Arc<str>>,
     },
     /// A name whose addresses follow: what is known of it.
     Name { name: Target, addresses: usize, left_out: usize, said: Said },
@@ -293,6 +297,11 @@ impl Targets {
             standing.since = Some(ended);
         }
         standing.polled = Some((ended, took));
+        if let State::Up { agent_id, .. } = &now
+            && standing.gave.as_deref() != Some(agent_id)
+        {
+            standing.gave = Some(agent_id.as_str().into());
+        }
         standing.state = now;
     }
 
@@ -305,7 +314,8 @@ impl Targets {
             Row::Target {
                 target: target.clone(),
                 state: standing.as_ref().map_or(State::Unknown, |standing| standing.state.clone()),
-                since: standing.and_then(|standing| standing.since),
+                since: standing.as_ref().and_then(|standing| standing.since),
+                gave: standing.and_then(|standing| standing.gave.clone()),
                 polled,
                 took,
             }

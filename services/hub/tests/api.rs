@@ -77,6 +77,13 @@ fn the_fleet_is_listed_found_sorted_and_paged() {
     assert_eq!(hosts(&hub, "sort=state&limit=1"), addresses[2..]);
     assert_eq!(get(hub.address, "/api/v1/fleet?state=happy").status, 400);
 
+    // Who fails is still who it was.
+    spokes[0].set(SpokeManner::Error);
+    wait_until("it is seen to fail", LIMIT, || json(&hub, "/api/v1/fleet")["hosts"][0]["state"] == "failing");
+    assert_eq!(json(&hub, "/api/v1/fleet")["hosts"][0]["agent_id"], "a");
+    spokes[0].set(SpokeManner::Answer);
+    wait_until("it is back", LIMIT, || json(&hub, "/api/v1/fleet")["hosts"][0]["state"] == "up");
+
     let csv = get(hub.address, "/api/v1/fleet?format=csv&state=failing");
     assert_eq!(csv.header("content-type").as_deref(), Some("text/csv; charset=utf-8; header=present"));
     let lines: Vec<_> = csv.text().split("\r\n").map(str::to_owned).collect();
