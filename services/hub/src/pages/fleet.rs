@@ -84,7 +84,7 @@ impl Pages {
     /// The server's state.
     pub(super) fn upstream_in_words(&self) -> String {
         let Some(server) = self.api.fleet.settings.borrow().upstream.clone() else {
-            return "They are kept here and delivered nowhere; the oldest go when the space is used up."
+            return "Posts are kept here and delivered nowhere; the oldest go when the space is used up."
                 .to_owned();
         };
         match self.api.upstream.get() {
