@@ -22,7 +22,7 @@ const MOST: usize = 2048;
 const MOST_ANSWERED: usize = 256 << 10;
 
 /// The status codes of hyper, of the way in and of the routes.
-const STATUSES: [u16; 14] = [100, 200, 400, 403, 404, 405, 408, 413, 414, 431, 500, 501, 503, 505];
+const STATUSES: [u16; 15] = [100, 200, 304, 400, 403, 404, 405, 408, 413, 414, 431, 500, 501, 503, 505];
 
 type Connection = Box<dyn Fn(tokio::io::DuplexStream) -> std::pin::Pin<Box<dyn Future<Output = ()>>>>;
 

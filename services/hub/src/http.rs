@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, Method};
 
 use crate::exposition;
 use crate::metrics::Metrics;
-use crate::pages::Overview;
+use crate::pages::Pages;
 use crate::receive::Receiver;
 
 /// What the routes answer from.
@@ -22,7 +22,7 @@ use crate::receive::Receiver;
 pub(crate) struct Served {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
-    pub(crate) overview: Overview,
+    pub(crate) pages: Pages,
     pub(crate) receiver: Receiver,
 }
 
@@ -30,15 +30,24 @@ pub(crate) struct Served {
 pub(crate) fn routes(
     served: Arc<Served>,
 ) -> impl Filter<Extract = (Answer,), Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
+        .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional())
         .and(warp::body::stream())
-        .then(move |method: Method, path: warp::path::FullPath, headers: HeaderMap, visitor, body| {
-            let served = served.clone();
-            async move { served.answer(&method, path.as_str(), &headers, visitor, body).await }
-        })
+        .then(
+            move |method: Method,
+                  path: warp::path::FullPath,
+                  query: String,
+                  headers: HeaderMap,
+                  visitor,
+                  body| {
+                let served = served.clone();
+                async move { served.answer(&method, path.as_str(), &query, &headers, visitor, body).await }
+            },
+        )
         .or_else(|_| async { Ok((answer::text(500, "failed to read the request\n"),)) })
 }
 
@@ -47,20 +56,21 @@ impl Served {
         &self,
         method: &Method,
         path: &str,
+        query: &str,
         headers: &HeaderMap,
         visitor: Option<Visitor>,
         body: impl Stream<Item = Result<B, warp::Error>>,
     ) -> Answer {
         if path == "/metrics" {
-            let targets = &self.overview.targets;
+            let targets = &self.pages.targets();
             let more = |page: &mut String| exposition::write(page, &targets.told(), Instant::now());
             return answer::reading(method, || agent::metrics::page_with(&self.metrics.registry, more));
         }
         if let Some(page) = health::common_page(method, path, &self.health, &self.metrics.registry) {
             return page;
         }
-        if path == "/" {
-            return answer::reading(method, || answer::html(200, self.overview.page()));
+        if let Some(page) = self.pages.answer(method, path, query, headers).await {
+            return page;
         }
         self.receiver.answer(method, path, headers, visitor, body).await.unwrap_or_else(answer::not_found)
     }

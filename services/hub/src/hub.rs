@@ -13,16 +13,20 @@ use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::api::{self, Api};
 use crate::deliver::{Needs, Watched, deliver};
+use crate::fleet::Fleet;
+use crate::history::Recorder;
 use crate::http::{Served, routes};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::pages::Overview;
+use crate::pages::Pages;
 use crate::poller::Poller;
 use crate::quarantine::Quarantine;
 use crate::queue::{Listener, Queue};
 use crate::receive::Receiver;
 use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::store::{Filled, Store};
 use crate::takeover::take_over;
 
@@ -47,6 +51,7 @@ pub struct Work {
     /// What must end in order: a body in hand is kept first.
     parts: Vec<JoinHandle<()>>,
     store: Store,
+    recorder: Recorder,
     quarantine: Quarantine,
     entrance: Entrance,
     /// What is in force; those who follow it hold the other end.
@@ -61,6 +66,9 @@ fn own_names(settings: &Settings) -> Vec<String> {
 
 /// The least time that syncing gets, however late the rest was.
 const SYNC_LEAST: Duration = Duration::from_millis(500);
+
+/// The most time that the history's last minute gets.
+const HISTORY_LEAST: Duration = Duration::from_millis(500);
 
 impl Hub {
     /// Opens the store and the quarantine.
@@ -89,8 +97,17 @@ impl Hub {
         let (clock, health) = (Clock::of_this_program(), Health::starting());
         let intake = Intake::new(store.clone(), quarantine.clone(), metrics.clone());
         let (change, in_force) = watch::channel(Arc::new(settings.clone()));
-        let receiver = Receiver::new(intake.clone(), in_force.clone());
-        let poller = Poller::new(in_force.clone(), intake.clone(), metrics.clone(), clock, health.clone());
+        let recorder = Recorder::new(in_force.borrow().clone(), metrics.clone(), clock);
+        let sources = Sources::default();
+        let receiver = Receiver::new(intake.clone(), recorder.clone(), sources.clone(), in_force.clone());
+        let poller = Poller::new(
+            in_force.clone(),
+            intake.clone(),
+            recorder.clone(),
+            metrics.clone(),
+            clock,
+            health.clone(),
+        );
         let targets = poller.targets();
         // Before the first poll, so that in each lane the original's posts come first.
         let left_behind = settings.pattoo.cache_directory.join(&agent_id);
@@ -117,11 +134,21 @@ impl Hub {
             upstream: upstream.clone(),
         };
         parts.push(tokio::spawn(deliver(needs, in_force.clone(), filled, stop.clone())?));
+        parts.push(tokio::spawn(recorder.clone().run(store.clone(), upstream.clone(), stop.clone())));
         let limit = settings.graceful_timeout;
-        let overview = Overview { targets, settings: in_force, agent_id, store: store.clone(), upstream };
+        let fleet = Fleet { settings: in_force, targets, sources, recorder: recorder.clone() };
+        let api = Api {
+            fleet,
+            store: store.clone(),
+            quarantine: quarantine.clone(),
+            upstream,
+            metrics: metrics.clone(),
+            reading: api::places(),
+        };
+        let pages = Pages::new(api, agent_id);
         let registry = metrics.registry.clone();
         let entrance = Entrance::new(settings.rules.clone(), own_names(&settings), &registry)?;
-        let served = Arc::new(Served { health: health.clone(), metrics, overview, receiver });
+        let served = Arc::new(Served { health: health.clone(), metrics, pages, receiver });
         // Half of the time, so that what a request has handed over can still be synced.
         parts.push(tokio::spawn(serve(sockets, routes(served), entrance.clone(), limit / 2, stop.clone())));
         health.ready();
@@ -132,6 +159,7 @@ impl Hub {
             stopping: stop,
             parts,
             store,
+            recorder,
             quarantine,
             entrance,
             in_force: change,
@@ -149,6 +177,7 @@ impl Work {
         let (in_force, quarantine, store) =
             (self.in_force.clone(), self.quarantine.clone(), self.store.clone());
         let entrance = self.entrance.clone();
+        let recorder = self.recorder.clone();
         let apply = move |configuration: &Configuration, change: &mut Change| {
             let read = Settings::read(configuration)?;
             let before = in_force.borrow().clone();
@@ -159,7 +188,9 @@ impl Work {
                 store.extend(&now.bounds);
                 now.warn(&before.warnings());
                 entrance.change(now.rules.clone());
-                in_force.send_replace(Arc::new(now));
+                let now = Arc::new(now);
+                recorder.follow(Arc::clone(&now));
+                in_force.send_replace(now);
             }
             Ok(())
         };
@@ -182,6 +213,8 @@ impl Work {
         if let Err(error) = self.store.close(left).await {
             tracing::warn!(%error, "failed to close the spool; deliveries may be repeated after the restart");
         }
+        // Last: a picture is worth less than a post.
+        self.recorder.close(left.min(HISTORY_LEAST)).await;
         if late > 0 {
             tracing::warn!(
                 parts = late,

@@ -3,14 +3,17 @@
 //! Polling ([`poller`]) and receiving ([`receive`]) judge each body ([`check`]) and put it into the store
 //! ([`store`]); delivering ([`deliver`]) takes it out. They meet nowhere else.
 
+mod api;
 pub mod check;
 mod claims;
 pub mod client;
 pub mod deliver;
 mod exposition;
 pub mod files;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod history;
 pub mod http;
 pub mod hub;
 pub mod intake;
@@ -26,6 +29,7 @@ pub mod receive;
 mod reload;
 pub mod resolve;
 pub mod settings;
+mod sources;
 pub mod store;
 mod takeover;
 pub mod target;

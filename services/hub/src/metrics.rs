@@ -260,6 +260,11 @@ impl Metrics {
         self.taken.with_label_values(&[label]).inc();
     }
 
+    /// Bodies that are kept, wherever they came from.
+    pub(crate) fn taken_in_all(&self) -> u64 {
+        ["poll", "receive", "takeover"].iter().map(|from| self.taken.with_label_values(&[*from]).get()).sum()
+    }
+
     /// A post was kept: its datapoints.
     pub fn datapoints(&self, post: &Post) {
         self.datapoints_taken.inc_by(count(post.datapoints));
@@ -284,6 +289,11 @@ impl Metrics {
     /// A body was set aside.
     pub fn quarantined(&self, why: impl Into<Why>) {
         self.quarantined.with_label_values(&[why.into().label()]).inc();
+    }
+
+    /// Bodies that were set aside for this reason.
+    pub(crate) fn quarantined_for(&self, why: Why) -> u64 {
+        self.quarantined.with_label_values(&[why.label()]).get()
     }
 
     /// A delivery failed.

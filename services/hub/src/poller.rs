@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::check::check;
+use crate::check::check_with;
 use crate::claims::Claims;
+use crate::history::Recorder;
 use crate::intake::Intake;
 use crate::metrics::{From, Metrics};
 use crate::poll::{Asker, Failure, State};
@@ -47,6 +48,7 @@ pub struct Poller {
 #[derive(Debug)]
 struct Shared {
     intake: Intake,
+    recorder: Recorder,
     metrics: Metrics,
     clock: Clock,
     targets: Targets,
@@ -66,15 +68,22 @@ struct Task {
 
 impl Poller {
     /// A poller of all targets of the settings, as they change.
-    pub fn new(settings: InForce, intake: Intake, metrics: Metrics, clock: Clock, health: Health) -> Self {
+    pub fn new(
+        settings: InForce,
+        intake: Intake,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Clock,
+        health: Health,
+    ) -> Self {
         let now = settings.borrow().clone();
         let claims = Claims::open(&now, metrics.clone(), health.clone());
         let targets = Targets::new(claims.clone(), metrics.clone(), health);
         let begun = targets.configure(&now.devices, now.max_addresses);
         let (manner, _) =
             watch::channel(Arc::new(Manner { asker: Asker::new(&now), rule: now.identity_rule }));
-        let shared =
-            Arc::new(Shared { intake, metrics, clock, targets, claims, ticks: Ticks(Instant::now()) });
+        let ticks = Ticks(Instant::now());
+        let shared = Arc::new(Shared { intake, recorder, metrics, clock, targets, claims, ticks });
         let this = Self { shared, settings, manner, names: HashMap::new(), begun };
         this.show_interval(&now);
         this
@@ -257,7 +266,8 @@ impl Shared {
         began: Instant,
     ) -> Result<State, Failure> {
         let bytes = body.len();
-        let post = match check(&body) {
+        let mut listening = self.recorder.listen();
+        let post = match check_with(&body, |seen| listening.hear(seen)) {
             Ok(post) => post,
             Err(reason) => {
                 let aside = self.intake.set_aside(body, reason, From::Poll).await;
@@ -272,6 +282,9 @@ impl Shared {
             self.intake.set_aside_contested(body, &polled.target, &post.agent_id).await
         };
         kept.map_err(|_| Failure::Store)?; // the intake has said it
+        if goes_up {
+            self.recorder.take(listening, &post);
+        }
         let agent_id = post.agent_id;
         Ok(match first {
             Some(first) => State::Contested { agent_id, first, goes_up },

@@ -198,6 +198,21 @@ impl Quarantine {
         names(&self.folder)?.into_iter().map(entry).collect()
     }
 
+    /// The entry of that name, where there is one.
+    pub(crate) fn entry(&self, name: &str) -> Option<Entry> {
+        let held = self.held();
+        held.files.iter().find(|(known, _)| **known == *name).map(|(name, bytes)| Entry {
+            name: name.to_string(),
+            bytes: *bytes,
+            sequence: 0,
+        })
+    }
+
+    /// Names and bytes of what is set aside, newest first, as far as this process knows: nothing is read.
+    pub(crate) fn known(&self) -> Vec<(String, u64)> {
+        self.held().files.iter().rev().map(|(name, bytes)| (name.to_string(), *bytes)).collect()
+    }
+
     /// The body of an entry.
     ///
     /// # Errors

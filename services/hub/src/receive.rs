@@ -25,10 +25,12 @@ use warp::http::Method;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use self::decode::{Decoder, Fault};
-use crate::check::{Reason, ServerSays, check};
+use crate::check::{Reason, ServerSays, check_with};
+use crate::history::Recorder;
 use crate::intake::Intake;
 use crate::metrics::From;
 use crate::settings::InForce;
+use crate::sources::Sources;
 
 /// How much larger than `max_post_bytes` a compressed body may be: what cannot be made smaller gets larger.
 const COMPRESSED_MORE: usize = 64 * 1024;
@@ -42,13 +44,15 @@ const API: &str = "/pattoo/api/v1/agent/";
 #[derive(Clone, Debug)]
 pub struct Receiver {
     intake: Intake,
+    recorder: Recorder,
+    sources: Sources,
     settings: InForce,
 }
 
 impl Receiver {
     /// Receives posts where the settings want that.
-    pub fn new(intake: Intake, settings: InForce) -> Self {
-        Self { intake, settings }
+    pub(crate) fn new(intake: Intake, recorder: Recorder, sources: Sources, settings: InForce) -> Self {
+        Self { intake, recorder, sources, settings }
     }
 
     /// Answers what belongs to the agent API, `None` for another path, and for every one where nothing is received.
@@ -99,8 +103,17 @@ impl Receiver {
             Ok(place) => place,
             Err(answer) => return *answer,
         };
-        let kept = match check(&body) {
-            Ok(post) => self.intake.keep(&post, body, From::Receive).await,
+        let mut listening = self.recorder.listen();
+        let kept = match check_with(&body, |seen| listening.hear(seen)) {
+            Ok(post) => {
+                let bytes = body.len();
+                let kept = self.intake.keep(&post, body, From::Receive).await;
+                if kept.is_ok() {
+                    self.sources.heard(&post, bytes);
+                    self.recorder.take(listening, &post);
+                }
+                kept
+            }
             Err(reason) => match refusal(reason) {
                 Some(answer) => return answer,
                 None => self.intake.set_aside(body, reason, From::Receive).await,

@@ -30,6 +30,10 @@ impl Settings {
         at_once("max_attempts", self.max_attempts != new.max_attempts);
         at_once("allowed_clock_skew", self.allowed_clock_skew != new.allowed_clock_skew);
         at_once("max_future", self.max_future != new.max_future);
+        at_once("history", self.history.rule != new.history.rule);
+        at_once("history_max_bytes", self.history.max_bytes != new.history.max_bytes);
+        at_once("history_max_age", self.history.max_age != new.history.max_age);
+        at_once("history_series", self.history.series != new.history.series);
         // A larger post must fit into the spool as it was opened.
         let fits = usize::try_from(self.most_post_bytes).unwrap_or(usize::MAX);
         let max_post_bytes = new.max_post_bytes.min(fits);

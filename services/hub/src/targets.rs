@@ -59,8 +59,18 @@ struct Standing {
     wanted: usize,
     slot: Slot,
     state: State,
-    /// None where the state is not known.
+    /// Since when it is up, or fails; none before its first poll.
+    since: Option<Instant>,
+    /// None before its first poll.
     last: Option<Last>,
+    /// Whose post it gave last, also where it gives none now.
+    gave: Option<Arc<str>>,
+}
+
+impl Standing {
+    fn new(slot: Slot) -> Self {
+        Self { wanted: 1, slot, state: State::Unknown, since: None, last: None, gave: None }
+    }
 }
 
 /// When the last poll of a target ended, and how long it took.
@@ -82,7 +92,15 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) enum Row {
     /// A target and how its last poll ended.
-    Target(Target, State),
+    Target {
+        target: Target,
+        state: State,
+        /// Since when it is up, or fails.
+        since: Option<Instant>,
+        last: Option<Last>,
+        /// Whose post it gave last.
+        gave: Option<Arc<str>>,
+    },
     /// A name whose addresses follow: what is known of it.
     Name { name: Target, addresses: usize, left_out: usize, said: Said },
 }
@@ -227,16 +245,14 @@ impl Targets {
                 standing.wanted += 1;
                 if standing.wanted == 1 {
                     // It was to leave, and whoever polls it has not noticed yet.
-                    standing.slot = self.0.claims.enter(entry.key());
-                    (standing.state, standing.last) = (State::Unknown, None);
+                    *standing = Standing::new(self.0.claims.enter(entry.key()));
                     self.0.metrics.targets.inc();
                 }
                 return None;
             }
         };
         let target = entry.key().clone();
-        let slot = self.0.claims.enter(&target);
-        let standing = Standing { wanted: 1, slot, state: State::Unknown, last: None };
+        let standing = Standing::new(self.0.claims.enter(&target));
         self.0.metrics.targets.inc();
         let polled = Arc::new(Polled { target, standing: Mutex::new(standing), left: Notify::new() });
         Some(Arc::clone(entry.insert(polled)))
@@ -288,7 +304,16 @@ impl Targets {
             (_, State::Failing(reason)) => tracing::warn!(%target, %reason, "the target gives no post"),
             _ => {}
         }
-        (standing.state, standing.last) = (now, Some(last));
+        if standing.since.is_none() || standing.state.is_up() != now.is_up() {
+            standing.since = Some(last.ended);
+        }
+        standing.last = Some(last);
+        if let State::Up { agent_id, .. } = &now
+            && standing.gave.as_deref() != Some(agent_id)
+        {
+            standing.gave = Some(agent_id.as_str().into());
+        }
+        standing.state = now;
     }
 
     /// Each target that was polled, once, whatever it is wanted for.
@@ -309,9 +334,14 @@ impl Targets {
     pub(crate) fn rows(&self) -> Vec<Row> {
         let set = self.set();
         let row = |target: &Target| {
-            let state =
-                set.polled.get(target).map_or(State::Unknown, |polled| polled.standing().state.clone());
-            Row::Target(target.clone(), state)
+            let standing = set.polled.get(target).map(|polled| polled.standing());
+            Row::Target {
+                target: target.clone(),
+                state: standing.as_ref().map_or(State::Unknown, |standing| standing.state.clone()),
+                since: standing.as_ref().and_then(|standing| standing.since),
+                last: standing.as_ref().and_then(|standing| standing.last),
+                gave: standing.and_then(|standing| standing.gave.clone()),
+            }
         };
         let mut rows = Vec::with_capacity(set.polled.len());
         for device in &set.devices {

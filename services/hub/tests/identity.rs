@@ -17,7 +17,7 @@ fn more_of(spoke: &Spoke, posts: usize) {
 /// Waits until the hub has seen that the spoke gives nothing any more.
 fn silence(hub: &Program, spoke: &Spoke) {
     spoke.set(SpokeManner::Error);
-    let row = format!("<td>{}</td><td>failing: status 500</td>", spoke.address());
+    let row = format!("{}</td><td><span class=\"state failing\">failing: status 500<", spoke.address());
     wait_until("the target is seen to fail", LIMIT, || get(hub.address, "/").text().contains(&row));
 }
 
@@ -56,7 +56,9 @@ fn of_the_second_target_the_newest_post_is_kept_in_quarantine() {
 
     // Shown wherever the hub shows its targets.
     let page = get(hub.address, "/").text();
-    let shown = format!("<td>{}</td><td>{TOLD}: twin is taken from {}", second.address(), first.address());
+    let state = "<span class=\"state failing\">failing";
+    let shown =
+        format!("{}</td><td>{state}: {TOLD}: twin is taken from {}", second.address(), first.address());
     assert!(page.contains(&shown) && page.contains("1 of them answered"), "{page}");
     let ready = get(hub.address, "/readyz");
     assert!(ready.status == 200 && ready.text().contains(&format!("{TOLD}: 1 targets")), "{}", ready.text());

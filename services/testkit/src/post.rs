@@ -61,6 +61,24 @@ pub fn agent_id(body: &[u8]) -> String {
 /// Series of a host with some disks, interfaces and partitions.
 const SERIES: usize = 150;
 
+/// Keys of a real spoke that the first series have, so that what a hub wants of a post is in these.
+const REAL: [&str; 14] = [
+    "load_average_01min",
+    "cpu_times_percent_idle",
+    "cpu_times_percent_iowait",
+    "memory_percent",
+    "swap_memory_percent",
+    "disk_partition_disk_usage_percent",
+    "disk_io_read_bytes",
+    "disk_io_write_bytes",
+    "disk_io_busy_time",
+    "network_io_bytes_sent",
+    "network_io_bytes_recv",
+    "network_io_errin",
+    "network_io_errout",
+    "network_io_dropin",
+];
+
 /// Stands in a template for the stamp.
 const STAMP: &str = "{stamp}";
 
@@ -94,7 +112,9 @@ impl HostPosts {
         let mut pairs = Vec::new();
         for series in 0..SERIES {
             let id = texts.len();
-            texts.push(format!("[\"pattoo_key\",\"pattoo_agent_os_disk_io_read_bytes_{series}\"]"));
+            let made_up = format!("pattoo_agent_os_disk_io_read_bytes_{series}");
+            let key = REAL.get(series).map_or(made_up.as_str(), |key| key);
+            texts.push(format!("[\"pattoo_key\",\"{key}\"]"));
             texts.push(format!("[\"pattoo_agent_os_partition_mountpoint\",\"/srv/volume-{series}\"]"));
             texts.push(format!("[\"pattoo_agent_os_partition_device\",\"volume-{series}\"]"));
             texts.push(format!("[\"pattoo_checksum\",\"{}\"]", hex()));

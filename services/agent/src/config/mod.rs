@@ -21,7 +21,7 @@ pub use error::ConfigError;
 use error::hint;
 use keys::Section;
 use sources::Source;
-pub use sources::written;
+pub use sources::{quoted, written};
 
 use crate::reload::{Print, Seen};
 use crate::tls::files;

@@ -135,6 +135,11 @@ pub fn written(text: &str) -> String {
     if !text.contains('\n') && serde_yaml::from_str(&format!("key: {text}\n")).is_ok_and(is_plain) {
         return text.to_owned();
     }
+    quoted(text)
+}
+
+/// A text as a file of YAML has it in quotes, which it may wear anywhere.
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for letter in text.chars() {
         match letter {

@@ -1,7 +1,10 @@
 //! Answers, and the methods that a page takes.
 
 use bytes::Bytes;
-use warp::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use warp::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -32,6 +35,27 @@ pub fn json(status: u16, body: impl Into<Bytes>) -> Answer {
 /// A page for people.
 pub fn html(status: u16, body: impl Into<Bytes>) -> Answer {
     with_type(status, "text/html; charset=utf-8", body)
+}
+
+/// What a page of ours may do: show what this program serves. Nothing inline, nothing of another host.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// A page of the common design: scripts and styles are files of ours alone, and what is shown is as of now.
+pub fn page(status: u16, body: impl Into<Bytes>) -> Answer {
+    let mut answer = html(status, body);
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    guard(&mut answer);
+    answer
+}
+
+/// Says to a browser that the type is the type, and that no other page need know where this one was.
+pub fn guard(answer: &mut Answer) {
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
 /// There is no such page.

@@ -7,8 +7,10 @@
 
 mod access;
 pub mod answer;
+pub mod assets;
 pub mod client;
 mod connections;
+pub mod draw;
 mod entrance;
 mod guard;
 pub mod health;

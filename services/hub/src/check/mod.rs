@@ -11,9 +11,11 @@ mod rules;
 mod tests;
 mod walk;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use agent::identity::is_agent_id;
+use read::Text;
 use walk::Walk;
 
 /// Deeper nesting than this is no post; a real one has five levels.
@@ -203,12 +205,55 @@ impl Post {
     }
 }
 
+/// One number of a post.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    agent_id: Text<'a>,
+    hostname: Text<'a>,
+    key: Text<'a>,
+    instance: Option<Text<'a>>,
+    /// Whether it is of a counter, which only grows.
+    pub is_counter: bool,
+    /// The number.
+    pub value: f64,
+}
+
+impl<'a> Seen<'a> {
+    /// Whose it is.
+    pub fn agent_id(&self) -> Cow<'a, str> {
+        self.agent_id.decode().unwrap_or_default()
+    }
+
+    /// The name of the host that it is of.
+    pub fn hostname(&self) -> Cow<'a, str> {
+        self.hostname.decode().unwrap_or_default()
+    }
+
+    /// What it is, as `pattoo_key` says.
+    pub fn key(&self) -> Cow<'a, str> {
+        self.key.decode().unwrap_or_default()
+    }
+
+    /// The mount point, disk or interface that it is of; empty where there is none.
+    pub fn instance(&self) -> Cow<'a, str> {
+        self.instance.and_then(Text::decode).unwrap_or_default()
+    }
+}
+
 /// Judges a body.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn check(body: &[u8]) -> Result<Post, Reason> {
+    check_with(body, |_| ())
+}
+
+/// Judges a body, and shows each of its numbers on the way: of a body that is not taken, too, as far as that goes.
 ///
 /// # Errors
 /// Why it is not taken. Where there are several reasons, what the server itself would refuse comes first,
 /// since that is the answer that a sender gets.
-pub fn check(body: &[u8]) -> Result<Post, Reason> {
+pub fn check_with<'a>(body: &'a [u8], mut seen: impl FnMut(&Seen<'a>)) -> Result<Post, Reason> {
     let text = std::str::from_utf8(body).map_err(|_| Reason::NotJson)?;
     // Python skips a byte order mark; the server, given one, is content.
     let mut walk = Walk::new(text.strip_prefix('\u{feff}').unwrap_or(text));
@@ -229,7 +274,7 @@ pub fn check(body: &[u8]) -> Result<Post, Reason> {
     let agent_id = found.agent_id.filter(|id| is_agent_id(id)).ok_or(Reason::AgentId)?;
     let stamp = found.agent_timestamp.ok_or(Reason::AgentTimestamp)?;
     let interval = found.interval.ok_or(Reason::Interval)?;
-    let judged = rules::judge(&found.datapoints)?;
+    let judged = rules::judge(&found.datapoints, &mut seen)?;
     Ok(Post {
         agent_id,
         stamp: stamp.max(judged.stamp),

@@ -23,9 +23,10 @@ pub(super) fn overflows(number: &str) -> bool {
     !plain && number.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
-/// Whether the server can keep a value that is a number.
-pub(super) fn value(number: &str) -> Result<(), Reason> {
-    number.parse().map_or(Ok(()), bounded)
+/// A value that is a number, where the server can keep it.
+pub(super) fn value(number: &str) -> Result<f64, Reason> {
+    let number = number.parse().unwrap_or_default();
+    bounded(number).map(|()| number)
 }
 
 /// Whether the server survives a value that is a text: it makes a number of it, `" NaN"` and `"1_0"` included,

@@ -51,11 +51,16 @@ pub(super) const NAMES: [&str; 6] = [
     "pattoo_checksum",
 ];
 
+/// The keys whose values tell series of one key apart: a mount point, a disk, an interface.
+const INSTANCES: [&str; 3] = ["disk_partition_mountpoint", "disk_partition", "network_io_interface"];
+
 /// What the server does with a datapoint of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataType {
-    /// It keeps the value.
-    Number,
+    /// It keeps the value, an amount.
+    Amount,
+    /// It keeps the value, of a counter.
+    Counter,
     /// It takes the datapoint and not its value: 2 and null.
     Text,
     /// It leaves the datapoint out.
@@ -63,7 +68,7 @@ pub(super) enum DataType {
 }
 
 /// One entry. A fault counts only where a datapoint that the server takes has the entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Pair<'a> {
     /// No list of two members.
     Malformed,
@@ -76,11 +81,13 @@ pub(super) enum Pair<'a> {
         kept: bool,
         fault: Option<Reason>,
     },
+    /// Metadata that tells which partition, disk or interface it is.
+    Instance(Text<'a>),
     /// One of the keys that name a series, by its place in [`NAMES`].
     Name(usize, Result<Text<'a>, Reason>),
     DataType(DataType),
-    /// The fault counts only for a number's type.
-    Value(Option<Reason>),
+    /// The number, where it is written as one. The fault counts only for a number's type.
+    Value(Result<Option<f64>, Reason>),
     Timestamp(Option<u64>),
     /// Whether it is an interval.
     Interval(bool),
@@ -102,12 +109,17 @@ impl<'a> Pair<'a> {
             "pattoo_timestamp" => Self::Timestamp(value.number().and_then(number::natural)),
             "pattoo_agent_polling_interval" => Self::Interval(is_interval(value)),
             "pattoo_value" => Self::Value(match value {
-                Value::Number(number) => number::value(number).err(),
+                Value::Number(number) => number::value(number).map(Some),
                 // One with a lone surrogate is no number and left out.
-                Value::Text(text) => text.decode().and_then(|text| number::value_of_text(&text).err()),
-                _ => None,
+                Value::Text(text) => {
+                    text.decode().map_or(Ok(None), |text| number::value_of_text(&text).map(|()| None))
+                }
+                _ => Ok(None),
             }),
-            _ => Self::Metadata { kept: value.text().is_some(), fault: metadata(&key, value).err() },
+            _ => match (metadata(&key, value), value) {
+                (Ok(()), Value::Text(text)) if INSTANCES.contains(&key.as_ref()) => Self::Instance(text),
+                (judged, _) => Self::Metadata { kept: value.text().is_some(), fault: judged.err() },
+            },
         }
     }
 }
@@ -135,7 +147,8 @@ fn data_type(value: Value<'_>) -> DataType {
         Value::Null => DataType::Text,
         Value::Number(number) => match number.parse::<f64>() {
             Ok(2.0) => DataType::Text,
-            Ok(32.0 | 64.0 | 99.0 | 101.0) => DataType::Number,
+            Ok(32.0 | 64.0) => DataType::Counter,
+            Ok(99.0 | 101.0) => DataType::Amount,
             _ => DataType::Unknown,
         },
         _ => DataType::Unknown,

@@ -7,7 +7,7 @@
 use super::pair::{DataType, NAMES, Pair, Pairs};
 use super::read::Text;
 use super::walk::Datapoints;
-use super::{Ignored, Reason};
+use super::{Ignored, Reason, Seen};
 
 /// What the datapoints of a post come to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,8 +20,12 @@ pub(super) struct Judged<'a> {
     agent_id: Option<Text<'a>>,
 }
 
-/// Judges every datapoint.
-pub(super) fn judge<'a>(datapoints: &Datapoints<'a>) -> Result<Judged<'a>, Reason> {
+/// Judges every datapoint. `seen` is shown each number that the server keeps; where a later datapoint harms the post,
+/// that was for nothing.
+pub(super) fn judge<'a>(
+    datapoints: &Datapoints<'a>,
+    seen: &mut impl FnMut(&Seen<'a>),
+) -> Result<Judged<'a>, Reason> {
     let (Some(rows), Some(pairs), false) = (&datapoints.rows, &datapoints.pairs, datapoints.other_key) else {
         return Err(Reason::Datapoints);
     };
@@ -30,7 +34,7 @@ pub(super) fn judge<'a>(datapoints: &Datapoints<'a>) -> Result<Judged<'a>, Reaso
     }
     let mut judged = Judged::default();
     for ids in rows.each() {
-        judged.add(&Row::read(ids, pairs)?)?;
+        judged.add(&Row::read(ids, pairs)?, seen)?;
     }
     Ok(judged)
 }
@@ -40,7 +44,8 @@ pub(super) fn judge<'a>(datapoints: &Datapoints<'a>) -> Result<Judged<'a>, Reaso
 struct Row<'a> {
     names: [Option<Text<'a>>; NAMES.len()],
     data_type: Option<DataType>,
-    value: Option<Option<Reason>>,
+    value: Option<Result<Option<f64>, Reason>>,
+    instance: Option<Text<'a>>,
     timestamp: Option<Option<u64>>,
     interval: Option<bool>,
     key_is_no_text: bool,
@@ -67,7 +72,8 @@ impl<'a> Row<'a> {
                     row.fault = row.fault.or(name.err());
                 }
                 Pair::DataType(data_type) => row.data_type = Some(data_type),
-                Pair::Value(fault) => row.value = Some(fault),
+                Pair::Instance(instance) => row.instance = Some(instance),
+                Pair::Value(value) => row.value = Some(value),
                 Pair::Timestamp(stamp) => row.timestamp = Some(stamp),
                 Pair::Interval(good) => row.interval = Some(good),
             }
@@ -77,8 +83,8 @@ impl<'a> Row<'a> {
 }
 
 impl<'a> Judged<'a> {
-    fn add(&mut self, row: &Row<'a>) -> Result<(), Reason> {
-        let ([Some(agent_id), Some(_), Some(_), Some(_), Some(_), Some(_)], Some(data_type)) =
+    fn add(&mut self, row: &Row<'a>, seen: &mut impl FnMut(&Seen<'a>)) -> Result<(), Reason> {
+        let ([Some(agent_id), Some(_), Some(_), Some(hostname), Some(key), Some(_)], Some(data_type)) =
             (row.names, row.data_type)
         else {
             self.ignored.keys += 1;
@@ -95,7 +101,8 @@ impl<'a> Judged<'a> {
             self.ignored.data_type += 1;
             return Ok(());
         }
-        if let Some(fault) = row.fault.or(value.filter(|_| data_type == DataType::Number)) {
+        let is_number = data_type != DataType::Text;
+        if let Some(fault) = row.fault.or(value.err().filter(|_| is_number)) {
             return Err(fault);
         }
         let timestamp = timestamp.ok_or(Reason::Timestamp)?;
@@ -108,6 +115,10 @@ impl<'a> Judged<'a> {
         self.taken += 1;
         self.ignored.metadata += usize::from(row.bare);
         self.stamp = self.stamp.max(timestamp);
+        if let (true, Ok(Some(value))) = (is_number, value) {
+            let is_counter = data_type == DataType::Counter;
+            seen(&Seen { agent_id, hostname, key, instance: row.instance, is_counter, value });
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::client::{Fault, TlsFault};
 
@@ -85,16 +86,25 @@ pub enum Upstream {
 
 /// The server's state, for the page. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Watched(Arc<Mutex<Upstream>>);
+pub struct Watched(Arc<Mutex<(Upstream, Option<Instant>)>>);
 
 impl Watched {
     /// The state.
     pub fn get(&self) -> Upstream {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// For how long the server has been up, or down; none before anything was sent.
+    pub(crate) fn lasts(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.map(|since| since.elapsed())
     }
 
     pub(super) fn replace(&self, state: Upstream) -> Upstream {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), state)
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::discriminant(&watched.0) != std::mem::discriminant(&state) {
+            watched.1 = Some(Instant::now());
+        }
+        std::mem::replace(&mut watched.0, state)
     }
 }
 

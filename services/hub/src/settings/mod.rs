@@ -1,6 +1,7 @@
 //! What the hub is told by configuration: its own section, and where the pattoo server is.
 
 mod devices;
+mod history;
 mod keys;
 mod outward;
 mod report;
@@ -22,6 +23,7 @@ use crate::PROGRAM;
 use crate::store::Bounds;
 use crate::target::{Device, Host, Target};
 use devices::devices;
+pub use history::{HistoryRule, HistorySettings, WantedSeries};
 pub use keys::{API, OWN};
 pub use outward::Outward;
 use outward::{Files, Keys};
@@ -100,6 +102,8 @@ pub struct Settings {
     pub allowed_clock_skew: Duration,
     /// How far ahead a post may be and wait until it is due.
     pub max_future: Duration,
+    /// What is kept for the pages.
+    pub history: HistorySettings,
     /// Time that stopping may take.
     pub graceful_timeout: Duration,
     /// The host's name.
@@ -252,6 +256,7 @@ impl Settings {
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             allowed_clock_skew: Duration::from_secs(skew),
             max_future: Duration::from_secs(max_future),
+            history: HistorySettings::read(configuration, within)?,
             graceful_timeout: seconds("graceful_timeout", written.graceful_timeout, 4)?,
             node: written.hostname.filter(|name| !name.is_empty()).unwrap_or_else(uname),
             agent_id: written.agent_id,
@@ -290,6 +295,11 @@ impl Settings {
     /// Where it is kept which target gave which spoke.
     pub fn claims_file(&self) -> PathBuf {
         self.pattoo.cache_directory.join("claims")
+    }
+
+    /// Where the pages' history is kept.
+    pub fn history_file(&self) -> PathBuf {
+        ::history::History::file(&self.pattoo.cache_directory.join("history"))
     }
 
     /// Where a running hub takes the commands of `--queue`.

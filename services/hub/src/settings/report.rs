@@ -2,9 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use agent::config::{ConfigError, written};
+use agent::config::{ConfigError, quoted, written};
 
-use super::{API, OWN, POLL_KEYS, Settings, upstream};
+use super::{API, OWN, POLL_KEYS, Settings, WantedSeries, upstream};
 use crate::target::{Device, Resolve};
 
 impl Settings {
@@ -59,6 +59,19 @@ impl Settings {
         line("max_attempts", &self.max_attempts);
         line("allowed_clock_skew", &self.allowed_clock_skew.as_secs());
         line("max_future", &self.max_future.as_secs());
+        line("history", &self.history.rule.label());
+        line("history_max_bytes", &self.history.max_bytes);
+        line("history_max_age", &self.history.max_age.as_secs());
+        if !self.history.series.is_empty() {
+            line("history_series", &"");
+        }
+        for WantedSeries { key, hosts } in &self.history.series {
+            line("  - key", &written(key));
+            if !hosts.is_empty() {
+                let hosts = hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>();
+                line("    hosts", &format!("[{}]", hosts.join(", ")));
+            }
+        }
         line("graceful_timeout", &self.graceful_timeout.as_secs());
         for (key, value) in self.rules.values() {
             let number = value.bytes().all(|byte| byte.is_ascii_digit());

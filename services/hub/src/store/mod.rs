@@ -11,6 +11,7 @@
 //! by their agent ids, counted ([`shown`]).
 
 mod fresh;
+mod newest;
 mod pack;
 mod shown;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::check::{self, Stamp};
 use crate::metrics::Metrics;
 
 use fresh::Fresh;
+use newest::Newest;
 pub use shown::Bounds;
 use shown::Shown;
 
@@ -77,6 +79,7 @@ struct Inner {
     clock: Clock,
     metrics: Metrics,
     fresh: Arc<Fresh>,
+    newest: Newest,
     failing: AtomicBool,
     /// How many drops were told of, and how often that is told.
     told_drops: AtomicU64,
@@ -163,6 +166,7 @@ impl Store {
             clock,
             metrics,
             fresh: Arc::default(),
+            newest: Newest::default(),
             failing: AtomicBool::new(false),
             told_drops: AtomicU64::new(0),
             dropping: Rarely::default(),
@@ -212,7 +216,7 @@ impl Store {
         stamp: Option<Stamp>,
     ) -> io::Result<u64> {
         let packed = pack::pack(&body)?;
-        let fresh = Arc::clone(&self.0.fresh);
+        let (fresh, newest) = (Arc::clone(&self.0.fresh), packed.clone());
         let (sender, answer) = oneshot::channel();
         self.0.spool.append_then(lane, taken_ms, packed, move |result| {
             if let (Ok(sequence), Some(_)) = (&result, &stamp) {
@@ -224,6 +228,7 @@ impl Store {
         let result = answer.await.map_err(io::Error::other)?;
         match result {
             Ok(sequence) => {
+                self.0.newest.put(lane, taken_ms, newest);
                 self.0.works_again();
                 self.0.tell_drops();
                 Ok(sequence)
@@ -274,14 +279,6 @@ impl Store {
 
     /// What stands in each lane, empty ones too.
     pub fn in_lanes(&self) -> Vec<InLane> {
-        let in_lane = |lane: spool::LaneInfo| InLane {
-            posts: lane.waiting.records,
-            bytes: lane.waiting.bytes,
-            oldest_ms: lane.oldest.map(|oldest| oldest.taken_ms),
-            done: lane.acknowledged,
-            head: lane.oldest.map(|oldest| oldest.sequence),
-            lane: lane.name,
-        };
         self.0.spool.lanes().into_iter().map(in_lane).collect()
     }
 
@@ -292,6 +289,17 @@ impl Store {
     pub async fn purge(&self, lane: &str) -> io::Result<u64> {
         let (inner, lane) = (self.0.clone(), lane.to_owned());
         blocking(move || inner.spool.purge(&lane).map_err(io::Error::other)).await
+    }
+
+    /// The newest post that was taken of a source, and when, where it is still known.
+    pub(crate) fn newest(&self, lane: &str) -> Option<(u64, Vec<u8>)> {
+        let (taken_ms, packed) = self.0.newest.get(lane)?;
+        Some((taken_ms, pack::unpack(&packed).ok()?))
+    }
+
+    /// What stands in one lane; none where it holds nothing and never did.
+    pub(crate) fn in_lane(&self, lane: &str) -> Option<InLane> {
+        self.0.spool.lane(lane).map(in_lane)
     }
 
     /// How many posts wait, and their bytes on disk.
@@ -314,12 +322,18 @@ impl Store {
         blocking(move || inner.spool.close(within).map_err(io::Error::other)).await
     }
 
+    /// Posts that had to go since the start, by reason.
+    pub(crate) fn dropped(&self) -> [(&'static str, u64); spool::DropReason::ALL.len()] {
+        let stats = self.stats();
+        spool::DropReason::ALL.map(|reason| (reason.word(), stats.dropped_for(reason).records))
+    }
+
     fn stats(&self) -> spool::Stats {
         self.0.spool.stats()
     }
 
     /// When the oldest post of all was taken.
-    fn oldest_ms(&self) -> Option<u64> {
+    pub(crate) fn oldest_ms(&self) -> Option<u64> {
         let lane = self.0.spool.next_lane(|_| true)?;
         self.0.spool.lane(&lane)?.oldest.map(|oldest| oldest.taken_ms)
     }
@@ -382,6 +396,17 @@ impl Inner {
         if self.failing.swap(false, Ordering::Relaxed) {
             tracing::info!("posts are kept again");
         }
+    }
+}
+
+fn in_lane(lane: spool::LaneInfo) -> InLane {
+    InLane {
+        posts: lane.waiting.records,
+        bytes: lane.waiting.bytes,
+        oldest_ms: lane.oldest.map(|oldest| oldest.taken_ms),
+        done: lane.acknowledged,
+        head: lane.oldest.map(|oldest| oldest.sequence),
+        lane: lane.name,
     }
 }
 
