@@ -11,6 +11,7 @@ pub mod health;
 pub mod html;
 mod listen;
 mod serve;
+pub mod words;
 
 pub use listen::bind;
 pub use serve::{Limits, serve};
