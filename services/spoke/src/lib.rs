@@ -9,6 +9,7 @@ pub mod collect;
 pub mod compare;
 mod exporter;
 mod files;
+mod glance;
 pub mod host;
 pub mod hostname;
 pub mod http;
@@ -20,6 +21,7 @@ mod reason;
 pub mod ring;
 mod scrape;
 pub mod settings;
+mod shared;
 #[cfg(test)]
 mod spoilt;
 pub mod spoke;
