@@ -327,5 +327,5 @@ def test_a_page_that_stays_open_costs_little(rig):
     spent, late = (cpu() - spent) / LOOKS, resident()
     print(f"{spent * 1000:.2f} ms an update, {spent / EVERY_S:.3%} of a core; RSS {before:.2f}, {early:.2f}, {late:.2f} MB")
     # The checks' own build is not optimised.
-    assert spent / EVERY_S < 0.02
+    assert spent / EVERY_S < 0.005
     assert late - early < 1
