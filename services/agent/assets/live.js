@@ -79,7 +79,7 @@
     for (const [name, values] of Object.entries(fresh.series)) {
       points.series[name] = (points.series[name] ?? []).slice(old).concat(values);
     }
-    if (fresh.times_ms.length || !last) plots.forEach(draw);
+    if (fresh.times_ms.length) plots.forEach(draw);
   };
 
   const columns = (plot) => [

@@ -1,19 +1,24 @@
 //! The page `/`: the host at a glance. Written anew for each look; `assets/live.js` takes the parts that have `data-part`
 //! from a fresh one, so that what is written here is written here alone.
 
+mod charts;
+
 use std::fmt::Write;
 use std::sync::LazyLock;
 
 use agent::clock::Millis;
 use agent::http::assets::{Assets, LIVE, STYLE, UPLOT, UPLOT_STYLE};
-use agent::http::draw::{bar, sparkline};
+use agent::http::draw::bar;
 use agent::http::html::{Frame, escape};
 use agent::http::words::{self, NONE, bytes, percent, rate};
 use tz::UtcDateTime;
 
 use crate::cgroup::Use;
-use crate::glance::{Disk, Hour, Interface, LeftOut, MODES, Many, Now, Partition, Pressure, Space, float};
+use crate::glance::{
+    Disk, Hour, Interface, LeftOut, MODES, Many, Now, Partition, Pressure, Seen, Space, float,
+};
 use crate::spoke::NO_HOST;
+use charts::CHARTS;
 
 /// The files that the page is made of.
 pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets::new([STYLE, UPLOT, UPLOT_STYLE, LIVE]));
@@ -21,92 +26,11 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets::new([STYLE
 /// Where the charts' numbers are.
 pub(crate) const HOUR: &str = "/api/v1/hour";
 
-/// Points of a line that the server draws.
-const POINTS: usize = 60;
-
-/// What a chart's numbers are, as `live.js` knows it, and as it is written here.
-#[derive(Clone, Copy)]
-enum Unit {
-    Percent,
-    Rate,
-    Number,
-}
-
-impl Unit {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Percent => "percent",
-            Self::Rate => "rate",
-            Self::Number => "number",
-        }
-    }
-
-    fn write(self, number: f32) -> String {
-        match self {
-            Self::Percent => percent(number.into()),
-            Self::Rate => rate(number.into()),
-            Self::Number => format!("{number:.2}"),
-        }
-    }
-
-    /// Up to where a chart reaches at least.
-    fn most(self) -> f32 {
-        if matches!(self, Self::Percent) { 100.0 } else { 0.0 }
-    }
-}
-
-struct Chart {
-    id: &'static str,
-    heading: &'static str,
-    unit: Unit,
-    /// Series and what they are called.
-    lines: &'static [(&'static str, &'static str)],
-}
-
-const CHARTS: [Chart; 6] = [
-    Chart {
-        id: "chart-cpu",
-        heading: "CPU",
-        unit: Unit::Percent,
-        lines: &[
-            ("cpu_user_percent", "user"),
-            ("cpu_system_percent", "system"),
-            ("cpu_iowait_percent", "iowait"),
-            ("cpu_irq_percent", "irq"),
-            ("cpu_steal_percent", "steal"),
-        ],
-    },
-    Chart { id: "chart-load", heading: "Load", unit: Unit::Number, lines: &[("load_1m", "1 minute")] },
-    Chart {
-        id: "chart-memory",
-        heading: "Memory and swap",
-        unit: Unit::Percent,
-        lines: &[("memory_used_percent", "memory"), ("swap_used_percent", "swap")],
-    },
-    Chart {
-        id: "chart-partition",
-        heading: "Fullest partition",
-        unit: Unit::Percent,
-        lines: &[("fullest_partition_percent", "used")],
-    },
-    Chart {
-        id: "chart-disks",
-        heading: "Disks",
-        unit: Unit::Rate,
-        lines: &[("disk_read_bytes", "read"), ("disk_written_bytes", "written")],
-    },
-    Chart {
-        id: "chart-network",
-        heading: "Network",
-        unit: Unit::Rate,
-        lines: &[("network_received_bytes", "received"), ("network_sent_bytes", "sent")],
-    },
-];
-
 /// The page.
 pub(crate) fn render(now: &Now, hour: &Hour) -> String {
     let name = escape(&now.name);
-    let numbers = &now.numbers;
+    let seen = &now.seen;
+    let numbers = &seen.numbers;
     let main = [
         format!(
             "<div data-live=\"5\" data-points=\"{HOUR}\">\n<h1>{name}</h1>\n\
@@ -118,14 +42,14 @@ pub(crate) fn render(now: &Now, hour: &Hour) -> String {
             agent_id = escape(&now.agent_id),
             at = utc(now.at_ms),
             no_host = no_host(now),
-            blind = part("div", "blind", &blind(now)),
+            blind = part("div", "blind", "", &blind(seen)),
         ),
-        part("dl", "facts\" class=\"facts", &facts(now)),
+        part("dl", "facts", "facts", &facts(seen)),
         "<h2>The last hour</h2>\n<div class=\"charts\">\n".to_owned(),
         CHARTS.iter().map(|chart| chart.draw(hour)).collect(),
         "</div>\n<h2>CPU by mode</h2>\n".to_owned(),
-        part("dl", "modes\" class=\"facts", &modes(now)),
-        pressure(now),
+        part("dl", "modes", "facts", &modes(seen)),
+        pressure(seen),
         table(
             "Partitions",
             "partitions",
@@ -166,11 +90,11 @@ pub(crate) fn render(now: &Now, hour: &Hour) -> String {
             interface,
         ),
         SERVED.to_owned(),
-        part("div", "missing", &missing(&now.missing_from_metrics)),
+        part("div", "missing", "", &missing(&now.missing_from_metrics)),
         "<h2>What is left out</h2>\n".to_owned(),
-        part("div", "left-out", &left_out(&now.left_out)),
+        part("div", "left-out", "", &left_out(&seen.left_out)),
         "<h2>What the spoke itself uses</h2>\n".to_owned(),
-        part("div", "own", &own(&now.own)),
+        part("div", "own", "", &own(&now.own)),
         "</div>\n".to_owned(),
     ]
     .concat();
@@ -201,8 +125,9 @@ JSON.</li>
 "#;
 
 /// An element that is taken anew from a fresh page.
-fn part(element: &str, id: &str, inner: &str) -> String {
-    format!("<{element} id=\"{id}\" data-part>{inner}</{element}>\n")
+fn part(element: &str, id: &str, class: &str, inner: &str) -> String {
+    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+    format!("<{element} id=\"{id}\"{class} data-part>{inner}</{element}>\n")
 }
 
 fn no_host(now: &Now) -> String {
@@ -213,8 +138,8 @@ fn no_host(now: &Now) -> String {
 }
 
 /// Says at the head that something at the foot is worth reading.
-fn blind(now: &Now) -> String {
-    match now.left_out.count {
+fn blind(seen: &Seen) -> String {
+    match seen.left_out.count {
         0 => String::new(),
         1 => "<p class=\"notice\">One thing cannot be seen: <a href=\"#left-out\">which, and why</a>.</p>"
             .to_owned(),
@@ -224,8 +149,8 @@ fn blind(now: &Now) -> String {
     }
 }
 
-fn facts(now: &Now) -> String {
-    let numbers = &now.numbers;
+fn facts(seen: &Seen) -> String {
+    let numbers = &seen.numbers;
     let space = |space: &Option<Space>| match space {
         Some(space) if float(space.total_bytes) > 0.0 => format!(
             "{} ({} of {})",
@@ -243,12 +168,12 @@ fn facts(now: &Now) -> String {
     let load = |[one, five, fifteen]: [f64; 3]| format!("{one:.2}, {five:.2}, {fifteen:.2}");
     let text = |known: Option<String>| known.unwrap_or_else(|| NONE.to_owned());
     [
-        ("System", now.system.clone().unwrap_or_else(|| "Linux".to_owned())),
-        ("Kernel", text(now.kernel.clone())),
-        ("Up for", text(now.uptime_s.map(words::duration))),
+        ("System", seen.system.clone().unwrap_or_else(|| "Linux".to_owned())),
+        ("Kernel", text(seen.kernel.clone())),
+        ("Up for", text(seen.uptime_s.map(words::duration))),
         ("Load over 1, 5, 15 min", text(numbers.load.map(load))),
         ("CPU used", text(numbers.cpu_percent.as_ref().map(busy))),
-        ("CPUs", now.cpus.clone()),
+        ("CPUs", seen.cpus.clone()),
         ("Memory used", space(&numbers.memory)),
         ("Swap used", space(&numbers.swap)),
         ("Processes", text(numbers.processes.map(|count| format!("{:.0}", float(count))))),
@@ -262,46 +187,14 @@ fn fact(what: &str, value: &str) -> String {
     format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(what), escape(value))
 }
 
-fn modes(now: &Now) -> String {
-    let Some(known) = &now.numbers.cpu_percent else { return fact("CPU", NONE) };
+fn modes(seen: &Seen) -> String {
+    let Some(known) = &seen.numbers.cpu_percent else { return fact("CPU", NONE) };
     let each = MODES.iter().filter_map(|(mode, _)| Some(fact(mode, &percent(*known.get(mode)?))));
     each.collect()
 }
 
-impl Chart {
-    fn draw(&self, hour: &Hour) -> String {
-        let each = |write: &dyn Fn(&str, &str) -> String, between: &str| {
-            let lines: Vec<_> = self.lines.iter().map(|(series, label)| write(series, label)).collect();
-            lines.join(between)
-        };
-        let now = |series: &str, label: &str| match hour.now_and_most(series) {
-            Some((now, most)) => {
-                format!("{label} {} (at most {})", self.unit.write(now), self.unit.write(most))
-            }
-            None => format!("{label} {NONE}"),
-        };
-        let line = |series: &str, label: &str| {
-            let drawn = sparkline(
-                &hour.means(series, POINTS),
-                self.unit.most(),
-                &format!("{}: {label}", self.heading),
-            );
-            format!("<p>{drawn} {label}</p>\n")
-        };
-        format!(
-            "<div class=\"chart\"><h3>{}</h3>\n{}<div class=\"plot\" data-unit=\"{}\" data-series=\"{}\" data-labels=\"{}\">\n{}</div></div>\n",
-            self.heading,
-            part("p", &format!("{}\" class=\"quiet", self.id), &each(&now, ", ")),
-            self.unit.name(),
-            each(&|series, _| series.to_owned(), " "),
-            each(&|_, label| label.to_owned(), ","),
-            each(&line, ""),
-        )
-    }
-}
-
 /// How long work waited, where the kernel tells.
-fn pressure(now: &Now) -> String {
+fn pressure(seen: &Seen) -> String {
     let row = |pressure: &Pressure| {
         let Pressure { on, who, last_10s_percent, last_60s_percent, last_300s_percent } = pressure;
         let cells: String = [last_10s_percent, last_60s_percent, last_300s_percent]
@@ -311,12 +204,12 @@ fn pressure(now: &Now) -> String {
         let who = if *who == "full" { "all" } else { who };
         format!("<tr><th scope=\"row\">{who} waited for {on}</th>{cells}</tr>\n")
     };
-    let inner = if now.pressure.is_empty() {
+    let inner = if seen.pressure.is_empty() {
         let why =
-            now.pressure_failed.as_ref().map_or("This kernel does not tell.".to_owned(), |why| escape(why));
+            seen.pressure_failed.as_ref().map_or("This kernel does not tell.".to_owned(), |why| escape(why));
         format!("<p class=\"quiet\">{why}</p>")
     } else {
-        let rows: String = now.pressure.iter().map(row).collect();
+        let rows: String = seen.pressure.iter().map(row).collect();
         let heads = [
             ("Share of the time in which", ""),
             ("10 s", "number"),
@@ -325,7 +218,7 @@ fn pressure(now: &Now) -> String {
         ];
         framed("Pressure", &head(&heads), &format!("<tbody>\n{rows}</tbody>"))
     };
-    format!("<h2>Pressure</h2>\n{}", part("div", "pressure", &inner))
+    format!("<h2>Pressure</h2>\n{}", part("div", "pressure", "", &inner))
 }
 
 fn head(heads: &[(&str, &str)]) -> String {
@@ -364,8 +257,8 @@ fn table<T>(
     }
     format!(
         "<h2>{heading}</h2>\n{}{}",
-        part("p", &format!("{id}-note\" class=\"quiet"), &note),
-        framed(heading, &head(heads), &part("tbody", id, &rows)),
+        part("p", &format!("{id}-note"), "quiet", &note),
+        framed(heading, &head(heads), &part("tbody", id, "", &rows)),
     )
 }
 
@@ -516,29 +409,6 @@ mod tests {
         assert!(
             table("Things", "things", &none, "best", &[("Thing", "")], |_| String::new()).contains("None.")
         );
-    }
-
-    #[test]
-    fn a_chart_stands_in_words_and_lines_before_any_script_runs() {
-        let mut hour = Hour::default();
-        for (at_ms, value) in [(3_590_000, 50.0), (3_600_000, 25.0)] {
-            hour.push(at_ms, [value; 13]);
-        }
-        let [cpu, .., network] = &CHARTS;
-        let drawn = cpu.draw(&hour);
-        assert!(drawn.contains("user 25.0 % (at most 50.0 %), system 25.0 %"), "{drawn}");
-        assert_eq!(drawn.matches("<svg class=\"spark\"").count(), cpu.lines.len());
-        assert!(network.draw(&hour).contains("received 25 B/s (at most 50 B/s), sent"));
-        assert!(network.draw(&Hour::default()).contains("received \u{2013}, sent \u{2013}"));
-    }
-
-    #[test]
-    fn every_line_of_a_chart_is_a_series_of_the_hour() {
-        let mut hour = Hour::default();
-        hour.push(1, [1.0; 13]);
-        for (series, _) in CHARTS.iter().flat_map(|chart| chart.lines) {
-            assert!(hour.now_and_most(series).is_some(), "{series}");
-        }
     }
 
     #[test]

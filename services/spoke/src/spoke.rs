@@ -19,7 +19,7 @@ use crate::PROGRAM;
 use crate::cgroup;
 use crate::collect::{Exclude, Host, cpu};
 use crate::exporter::Exporter;
-use crate::glance::{self, Glance, Now};
+use crate::glance::{self, Glance, Many, Now};
 use crate::hostname::{self, Told};
 use crate::identity::HostIdentity;
 use crate::metrics::Metrics;
@@ -185,22 +185,15 @@ impl Spoke {
     fn now(&self) -> Now {
         let said = self.said();
         let before = lock(&self.ring).before(self.started.elapsed(), glance::LEAST).cloned();
-        let looked = self.glance.look(self.clock, &said.settings.exclude, &said.identity, before.as_ref());
+        let seen = self.glance.look(self.clock, &said.settings.exclude, &said.identity, before.as_ref());
         Now {
             at_ms: self.clock.now_ms(),
             name: self.hostname(),
             agent_id: self.agent_id.id.clone(),
             program_version: PROGRAM.version,
-            system: looked.system,
-            kernel: looked.kernel,
             host_seen: self.host_is_seen,
-            cpus: looked.cpus,
-            uptime_s: looked.uptime_s,
-            numbers: looked.numbers,
-            pressure: looked.pressure,
-            pressure_failed: looked.pressure_failed,
-            left_out: glance::left_out(looked.left_out),
-            missing_from_metrics: glance::left_out(self.missing.now()),
+            seen,
+            missing_from_metrics: Many::left_out(self.missing.now()),
             own: cgroup::own(),
         }
     }

@@ -1,13 +1,12 @@
 //! The host at a glance: what the page shows of now, and of the last hour.
 //!
-//! What percentages are worked out from is sampled here too, every ten seconds. None of this is held up by a post whose
-//! mounts do not answer, nor holds a post up.
+//! What percentages are worked out from is sampled here too, every ten seconds. None of this waits for a post whose mounts
+//! do not answer; a mount that newly hangs costs its half second whoever comes first, and the others nothing more.
 
 mod hour;
 mod moved;
 mod now;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,9 +16,7 @@ use agent::post::Datapoint;
 pub(crate) use hour::Hour;
 pub(crate) use moved::LEAST;
 use now::Numbers;
-pub(crate) use now::{
-    Disk, Interface, LeftOut, MODES, Many, Now, Partition, Pressure, Space, float, left_out,
-};
+pub(crate) use now::{Disk, Interface, LeftOut, MODES, Many, Now, Partition, Pressure, Seen, Space, float};
 
 use crate::collect::{Askers, Exclude, Host, cpu, load, memory, swap, text};
 use crate::exporter::{os, pressure};
@@ -47,18 +44,6 @@ struct Work {
     times: Option<cpu::Times>,
     /// When it was last tried to learn how full partitions are, and what the fullest was.
     fullest: Option<(Instant, Option<f64>)>,
-}
-
-/// What was read in one look.
-pub(crate) struct Looked {
-    pub(crate) numbers: Numbers,
-    pub(crate) left_out: BTreeMap<String, String>,
-    pub(crate) system: Option<String>,
-    pub(crate) kernel: Option<String>,
-    pub(crate) cpus: String,
-    pub(crate) uptime_s: Option<u64>,
-    pub(crate) pressure: Vec<Pressure>,
-    pub(crate) pressure_failed: Option<String>,
 }
 
 impl Glance {
@@ -95,7 +80,7 @@ impl Glance {
         exclude: &Exclude,
         identity: &HostIdentity,
         before: Option<&cpu::Times>,
-    ) -> Looked {
+    ) -> Seen {
         let mut work = lock(&self.work);
         let round = work.host.collect(exclude, before, clock);
         work.know_fullest(&round.datapoints);
@@ -105,9 +90,9 @@ impl Glance {
             Ok(shares) => (shares.into_iter().map(Pressure::from).collect(), None),
             Err(error) => (Vec::new(), Some(crate::collect::why(&error))),
         };
-        Looked {
+        Seen {
             numbers: Numbers::of(&round.datapoints, work.recent.before(Instant::now())),
-            left_out: round.left_out.into_iter().map(|(what, one)| (what, one.text)).collect(),
+            left_out: Many::left_out(round.left_out.into_iter().map(|(what, one)| (what, one.text))),
             system: os::pretty_name(files.host()),
             kernel: kernel.ok().map(|name| text::printable(name.trim_ascii())),
             cpus: identity.cpus(files).value,
@@ -191,6 +176,8 @@ fn uptime(bytes: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use testkit::MadeUpHost;
 
     use super::hour::SERIES;

@@ -21,11 +21,21 @@ pub(crate) struct Now {
     pub(crate) name: String,
     pub(crate) agent_id: String,
     pub(crate) program_version: &'static str,
+    /// Whether this is the host, and not a container that was given none.
+    pub(crate) host_seen: bool,
+    #[serde(flatten)]
+    pub(crate) seen: Seen,
+    pub(crate) missing_from_metrics: Many<LeftOut>,
+    /// What the spoke itself uses.
+    pub(crate) own: Use,
+}
+
+/// What was read of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Seen {
     /// The distribution, as it calls itself.
     pub(crate) system: Option<String>,
     pub(crate) kernel: Option<String>,
-    /// Whether this is the host, and not a container that was given none.
-    pub(crate) host_seen: bool,
     pub(crate) cpus: String,
     pub(crate) uptime_s: Option<u64>,
     #[serde(flatten)]
@@ -34,9 +44,6 @@ pub(crate) struct Now {
     /// Why there is none, where the kernel could tell.
     pub(crate) pressure_failed: Option<String>,
     pub(crate) left_out: Many<LeftOut>,
-    pub(crate) missing_from_metrics: Many<LeftOut>,
-    /// What the spoke itself uses.
-    pub(crate) own: Use,
 }
 
 /// What the datapoints say.
@@ -167,9 +174,11 @@ pub(crate) struct LeftOut {
     pub(crate) reason: String,
 }
 
-/// The first of what is left out.
-pub(crate) fn left_out(all: BTreeMap<String, String>) -> Many<LeftOut> {
-    Many::of(all.into_iter().map(|(what, reason)| LeftOut { what, reason }).collect(), |_| 0.0)
+impl Many<LeftOut> {
+    /// The first of what is left out, each with its reason.
+    pub(crate) fn left_out(all: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self::of(all.into_iter().map(|(what, reason)| LeftOut { what, reason }).collect(), |_| 0.0)
+    }
 }
 
 /// A number of a datapoint, for what is worked out or drawn.
