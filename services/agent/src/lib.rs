@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod devices;
 pub mod file;
 pub mod http;
 pub mod identity;

@@ -22,13 +22,16 @@ struct Places {
 }
 
 /// Limits, where there are any, and use, where it is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(crate) struct Use {
     /// Bytes.
+    #[serde(rename = "memory_limit_bytes")]
     pub(crate) memory_limit: Option<f64>,
     /// Bytes, with what of files is cached.
+    #[serde(rename = "memory_bytes")]
     pub(crate) memory: Option<f64>,
     /// Cpus.
+    #[serde(rename = "cpu_limit_cores")]
     pub(crate) cpu_limit: Option<f64>,
     /// Seconds of cpu time since the group was made.
     pub(crate) cpu_seconds: Option<f64>,

@@ -7,6 +7,7 @@ use agent::http::answer::{self, Answer};
 use agent::http::health::common_page;
 use percent_encoding::percent_decode_str;
 use warp::Filter;
+use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::http::{HeaderMap, Method};
 use warp::path::FullPath;
 
@@ -45,8 +46,14 @@ async fn page_of(
     if let Some(answer) = common_page(method, &path, &spoke.health, spoke.registry()) {
         return answer;
     }
-    if path == "/" {
-        return answer::reading(method, || answer::html(200, page::render(&spoke)));
+    if let Some(answer) = page::ASSETS.answer(method, &path, headers) {
+        return answer;
+    }
+    match &*path {
+        "/" => return answer::reading_later(method, page(&spoke)).await,
+        "/api/v1/host" => return answer::reading_later(method, host(&spoke)).await,
+        page::HOUR => return answer::reading(method, || hour(&spoke, query)),
+        _ => {}
     }
     match path.strip_prefix(POST).and_then(interval) {
         Some(interval_s) => answer::reading_later(method, post(spoke, interval_s)).await,
@@ -72,6 +79,49 @@ async fn post(spoke: Arc<Spoke>, interval_s: u64) -> Answer {
     };
     spoke.metrics.answers.with_label_values(&[answer.status().as_str()]).inc();
     answer
+}
+
+/// The page for people.
+async fn page(spoke: &Arc<Spoke>) -> Answer {
+    match spoke.look().await {
+        Ok(now) => answer::page(200, spoke.glance.with_hour(|hour| page::render(&now, hour))),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The host now, as JSON.
+async fn host(spoke: &Arc<Spoke>) -> Answer {
+    match spoke.look().await {
+        Ok(now) => fresh_json(&*now),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The last hour, as JSON; `since=` leaves out what is known already.
+fn hour(spoke: &Spoke, query: &str) -> Answer {
+    let since = query.split('&').find_map(|pair| pair.strip_prefix("since="));
+    match since.map_or(Ok(0), str::parse) {
+        Ok(since_ms) => fresh_json(&spoke.glance.with_hour(|hour| hour.since(since_ms))),
+        Err(_) => answer::text(400, "since is a time in milliseconds since 1970\n"),
+    }
+}
+
+/// What is true now, and not for whoever asks later.
+fn fresh_json(what: &impl serde::Serialize) -> Answer {
+    match serde_json::to_vec(what) {
+        Ok(body) => {
+            let mut answer = answer::json(200, body);
+            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            answer::guard(&mut answer);
+            answer
+        }
+        Err(error) => failed(&error.into()),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> Answer {
+    tracing::error!(error = format!("{error:#}"), "failed to show the host");
+    answer::text(500, format!("{error:#}\n"))
 }
 
 #[cfg(test)]

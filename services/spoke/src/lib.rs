@@ -1,7 +1,8 @@
 //! The spoke: tells how its host is doing.
 //!
 //! The life of a number: a collector ([`collect`]) reads it below a [`host::HostRoot`] and makes a datapoint
-//! of it; [`agent::post`] writes the post; [`http`] serves it. Beside it [`exporter`] writes `/metrics`. Collecting
+//! of it; [`agent::post`] writes the post; [`http`] serves it. Beside it [`exporter`] writes `/metrics`, and [`glance`] reads what
+//! the page shows. Collecting
 //! knows no HTTP, and serving reads no files.
 
 mod cgroup;
@@ -11,6 +12,7 @@ mod exporter;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod glance;
 pub mod host;
 pub mod hostname;
 pub mod http;
@@ -22,6 +24,7 @@ mod reason;
 pub mod ring;
 mod scrape;
 pub mod settings;
+mod shared;
 #[cfg(test)]
 mod spoilt;
 pub mod spoke;

@@ -2,10 +2,9 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent::http::answer::{self, Answer};
-use anyhow::Context;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -103,33 +102,11 @@ fn takes_gzip(accept: &str) -> bool {
     worth("gzip").or_else(|| worth("*")).is_some_and(|quality| quality > 0)
 }
 
-/// A page that may be anybody's who waits.
-#[derive(Debug)]
-struct Last {
-    wish: Wish,
-    begun: Instant,
-    body: Bytes,
-}
-
-/// The page that was written last, for those who asked before it was begun.
-#[derive(Debug, Default)]
-pub(crate) struct Scrapes(tokio::sync::Mutex<Option<Last>>);
-
-impl Scrapes {
-    /// As with a post: who waits while the host is read for another takes the next page with everybody who waits for
-    /// it too.
-    async fn page(&self, spoke: &Arc<Spoke>, wish: &Wish) -> anyhow::Result<Bytes> {
-        let asked = Instant::now();
-        let mut last = self.0.lock().await;
-        if let Some(last) = last.as_ref().filter(|last| last.wish == *wish && last.begun >= asked) {
-            return Ok(last.body.clone());
-        }
-        let (spoke, wanted, begun) = (Arc::clone(spoke), wish.clone(), Instant::now());
-        let written = tokio::task::spawn_blocking(move || packed(spoke.metrics_page(&wanted)?, wanted.gzip));
-        let body = Bytes::from(written.await.context("reading the host ended unexpectedly")??);
-        *last = Some(Last { wish: wish.clone(), begun, body: body.clone() });
-        Ok(body)
-    }
+/// The page, one for all who ask for it at the same time.
+async fn page(spoke: &Arc<Spoke>, wish: &Wish) -> anyhow::Result<Bytes> {
+    let (reader, wanted) = (Arc::clone(spoke), wish.clone());
+    let write = move || Ok(Bytes::from(packed(reader.metrics_page(&wanted)?, wanted.gzip)?));
+    spoke.scrapes.get(wish.clone(), write).await
 }
 
 fn packed(page: String, gzip: bool) -> anyhow::Result<Vec<u8>> {
@@ -148,7 +125,7 @@ pub(crate) async fn answer(spoke: &Arc<Spoke>, headers: &HeaderMap, query: &str)
         Ok(wish) => wish,
         Err(fault) => return answer::text(400, format!("{fault}\n")),
     };
-    match tokio::time::timeout(LIMIT, spoke.scrapes.page(spoke, &wish)).await {
+    match tokio::time::timeout(LIMIT, page(spoke, &wish)).await {
         Ok(Ok(body)) => {
             let packed = body.starts_with(&GZIP);
             let mut answer = answer::with_type(200, wish.content_type(), body);

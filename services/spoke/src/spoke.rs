@@ -16,16 +16,19 @@ use bytes::Bytes;
 use prometheus::{Registry, TextEncoder};
 use tokio::time::MissedTickBehavior;
 
+use crate::PROGRAM;
+use crate::cgroup;
 use crate::collect::{Exclude, Host, cpu};
 use crate::exporter::Exporter;
-use crate::files::Files;
+use crate::glance::{self, Glance, Many, Now};
 use crate::hostname::{self, Told};
 use crate::identity::HostIdentity;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ring::{self, Ring};
-use crate::scrape::{Scrapes, Wish};
+use crate::scrape::Wish;
 use crate::settings::Settings;
+use crate::shared::Shared;
 
 /// The longest interval that is answered, a year in seconds.
 pub const LONGEST_INTERVAL_S: u64 = 31_536_000;
@@ -46,7 +49,7 @@ pub struct Spoke {
     pub(crate) notices: Notices,
     /// What is missing from `/metrics`.
     pub(crate) missing: Notices,
-    pub(crate) scrapes: Scrapes,
+    pub(crate) scrapes: Shared<Wish, Bytes>,
     exporter: Exporter,
     pub(crate) metrics: Metrics,
     /// Whether this is not a container that was given no host.
@@ -57,11 +60,11 @@ pub struct Spoke {
     clock: Clock,
     started: Instant,
     ring: Mutex<Ring<cpu::Times>>,
-    /// What the ring's samples are read from: not held up by a post whose mounts do not answer.
-    sampled: Mutex<Files>,
+    pub(crate) glance: Glance,
+    looks: Shared<(), Arc<Now>>,
     work: Mutex<Work>,
-    /// The post that was written last, for those who asked before it was begun.
-    last: tokio::sync::Mutex<Option<Last>>,
+    /// Posts, by their interval.
+    posts: Shared<u64, Bytes>,
 }
 
 /// What configuration says of the post.
@@ -76,14 +79,6 @@ struct Said {
 struct Work {
     host: Host,
     writer: Writer,
-}
-
-/// A post that may be anybody's who waits.
-#[derive(Debug)]
-struct Last {
-    interval_s: u64,
-    begun: Instant,
-    body: Bytes,
 }
 
 impl Spoke {
@@ -122,6 +117,7 @@ impl Spoke {
     ) -> anyhow::Result<Self> {
         let askers = Arc::default();
         let host = Host::new(&settings.host, Arc::clone(&askers));
+        let glance = Glance::new(&settings.host, Arc::clone(&askers));
         let host_is_seen = settings.host.any_given || !host.files.proc_is_containers();
         let writer = Writer::new(identity.sender(&agent_id.id, &hostname.value, &host.files));
         let metrics = Metrics::new(host_is_seen).context("failed to make the metrics")?;
@@ -134,7 +130,7 @@ impl Spoke {
             agent_id,
             notices: Notices::of("the post"),
             missing: Notices::of("/metrics"),
-            scrapes: Scrapes::default(),
+            scrapes: Shared::default(),
             exporter: Exporter::new(&settings.host, &settings.exporter, askers),
             metrics,
             host_is_seen,
@@ -143,9 +139,10 @@ impl Spoke {
             clock: Clock::system(),
             started: Instant::now(),
             ring: Mutex::default(),
-            sampled: Mutex::new(Files::new(&settings.host)),
+            glance,
+            looks: Shared::default(),
             work: Mutex::new(Work { host, writer }),
-            last: tokio::sync::Mutex::default(),
+            posts: Shared::default(),
         })
     }
 
@@ -175,25 +172,38 @@ impl Spoke {
         writer.write(interval_s, self.clock.now_ms(), &datapoints).context("failed to write the post")
     }
 
-    /// As [`Spoke::post`], for all who ask at the same time together: who waits while the host is read for
-    /// another takes the next post with everybody who waits for it too. Never one that was begun before it was
-    /// asked for.
+    /// As [`Spoke::post`], for all who ask at the same time together.
     ///
     /// # Errors
     /// As [`Spoke::post`]; reading the host ended unexpectedly.
     pub async fn shared_post(self: &Arc<Self>, interval_s: u64) -> anyhow::Result<Bytes> {
-        let asked = Instant::now();
-        let mut last = self.last.lock().await;
-        if let Some(last) = last.as_ref().filter(|last| last.interval_s == interval_s && last.begun >= asked)
-        {
-            return Ok(last.body.clone());
+        let spoke = Arc::clone(self);
+        self.posts.get(interval_s, move || spoke.post(interval_s).map(Bytes::from)).await
+    }
+
+    /// The host now, read once for all who ask at the same time.
+    ///
+    /// # Errors
+    /// Reading the host ended unexpectedly.
+    pub(crate) async fn look(self: &Arc<Self>) -> anyhow::Result<Arc<Now>> {
+        let spoke = Arc::clone(self);
+        self.looks.get((), move || Ok(Arc::new(spoke.now()))).await
+    }
+
+    fn now(&self) -> Now {
+        let said = self.said();
+        let before = lock(&self.ring).before(self.started.elapsed(), glance::LEAST).cloned();
+        let seen = self.glance.look(self.clock, &said.settings.exclude, &said.identity, before.as_ref());
+        Now {
+            at_ms: self.clock.now_ms(),
+            name: self.hostname(),
+            agent_id: self.agent_id.id.clone(),
+            program_version: PROGRAM.version,
+            host_seen: self.host_is_seen,
+            seen,
+            missing_from_metrics: Many::left_out(self.missing.now()),
+            own: cgroup::own(),
         }
-        let (spoke, begun) = (Arc::clone(self), Instant::now());
-        // Reading the host may wait for a disk; that must not hold the pages that tell whether we live.
-        let read = tokio::task::spawn_blocking(move || spoke.post(interval_s)).await;
-        let body = Bytes::from(read.context("reading the host ended unexpectedly")??);
-        *last = Some(Last { interval_s, begun, body: body.clone() });
-        Ok(body)
     }
 
     fn collect(&self, host: &mut Host, exclude: &Exclude, interval: Duration) -> Vec<agent::post::Datapoint> {
@@ -209,12 +219,10 @@ impl Spoke {
         round.datapoints
     }
 
-    /// Takes one sample for the percentages.
+    /// Takes one sample for the percentages and the charts.
     fn sample(&self) {
         // Where it cannot be read, the next post says so; here there is nothing to keep.
-        let mut sampled = lock(&self.sampled);
-        sampled.next_round();
-        if let Ok(times) = cpu::read_times(&sampled) {
+        if let Some(times) = self.glance.sample(self.clock, &self.said().settings.exclude) {
             lock(&self.ring).push(self.started.elapsed(), times);
             self.metrics.samples.inc();
         }
@@ -232,7 +240,11 @@ impl Spoke {
                     _ = ticks.tick() => {
                         let spoke = Arc::clone(&self);
                         // A reading that panicked would have said so; the next comes in ten seconds.
-                        let _ = tokio::task::spawn_blocking(move || spoke.sample()).await;
+                        let sample = move || {
+                            spoke.sample();
+                            spoke.glance.follow_fullest(&spoke.said().settings.exclude);
+                        };
+                        let _ = tokio::task::spawn_blocking(sample).await;
                     }
                 }
             }
@@ -335,6 +347,6 @@ fn own_names(hostname: &Told) -> Vec<String> {
 }
 
 /// The state behind these locks is replaced whole: a holder that panicked cannot have left it half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

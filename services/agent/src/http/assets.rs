@@ -44,6 +44,9 @@ pub const UPLOT: Asset = Asset {
 pub const UPLOT_STYLE: Asset =
     Asset { name: "uPlot.min.css", kind: CSS, body: include_bytes!("../../assets/uplot/uPlot.min.css") };
 
+/// What keeps pages live.
+pub const LIVE: Asset = Asset { name: "live.js", kind: SCRIPT, body: include_bytes!("../../assets/live.js") };
+
 /// Where the files are.
 const FOLDER: &str = "/assets/";
 

@@ -23,6 +23,7 @@ mod refusal;
 mod rules;
 mod serve;
 mod watched;
+pub mod words;
 
 pub use entrance::{Entrance, Place, Reservation};
 pub use guard::Visitor;

@@ -27,7 +27,8 @@ pub enum DataType {
 }
 
 /// A measured number.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Number {
     /// A whole number.
     Int(u64),

@@ -60,7 +60,7 @@ impl Times {
     /// Each mode's share of the time since `before`, in percent with one decimal. A mode that went
     /// backwards, as iowait may, counts as 0. None where no time has passed.
     #[allow(clippy::cast_precision_loss, reason = "the original's own arithmetic, in floats")]
-    fn percent_since(&self, before: &Times) -> Option<Vec<f64>> {
+    pub(crate) fn percent_since(&self, before: &Times) -> Option<Vec<f64>> {
         let earlier = before.0.iter().copied().chain(std::iter::repeat(0));
         let passed: Vec<u64> =
             self.0.iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect();

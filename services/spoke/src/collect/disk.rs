@@ -3,7 +3,8 @@
 use agent::post::DataType;
 
 use super::points::Instance;
-use super::{Context, Points, text};
+use super::{Context, Exclude, Points, text};
+use crate::files::Files;
 use crate::host::HostError;
 
 const KEYS: [&str; 9] = [
@@ -22,16 +23,26 @@ const KEYS: [&str; 9] = [
 pub(crate) const SECTOR: u64 = 512;
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.files.proc("diskstats")?;
-    for disk in text::lines(&bytes).filter_map(parse).filter(|disk| !is_left_out(disk.name)) {
-        let Some(counts) = disk.counts() else { continue };
-        let name = text::printable(disk.name);
-        if context.exclude.disk(&name) {
-            continue;
-        }
+    each(context.files, context.exclude, |name, counts| {
         let disk = Instance::trailing("disk_partition", name);
         for (key, count) in KEYS.into_iter().zip(counts) {
             points.of(&disk, key, DataType::Counter, count);
+        }
+    })
+}
+
+/// Calls `take` for each disk with its name and its counts, in the order of [`KEYS`].
+pub(crate) fn each(
+    files: &Files,
+    exclude: &Exclude,
+    mut take: impl FnMut(String, [u64; 9]),
+) -> Result<(), HostError> {
+    let bytes = files.proc("diskstats")?;
+    for disk in text::lines(&bytes).filter_map(parse).filter(|disk| !is_left_out(disk.name)) {
+        let Some(counts) = disk.counts() else { continue };
+        let name = text::printable(disk.name);
+        if !exclude.disk(&name) {
+            take(name, counts);
         }
     }
     Ok(())

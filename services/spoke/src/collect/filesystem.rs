@@ -21,7 +21,7 @@ use crate::reason::{AllLeftOut, LeftOut, Reason};
 pub(super) fn begin<'a>(context: &Context<'a>) -> Result<Asking<'a>, HostError> {
     let mut partitions = context.known.partitions.borrow_mut();
     partitions.follow(context)?;
-    Ok(context.known.askers.begin(&partitions.paths))
+    context.known.askers.ask_for(&partitions.paths, context.known.patience, context.files.host())
 }
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {

@@ -24,10 +24,10 @@ impl Meminfo {
 
 /// What is sent, in bytes but for `percent`.
 #[derive(Debug, PartialEq)]
-struct Memory {
+pub(crate) struct Memory {
     total: u64,
     available: u64,
-    percent: f64,
+    pub(crate) percent: f64,
     used: u64,
     free: u64,
     active: u64,
@@ -39,11 +39,7 @@ struct Memory {
 }
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let meminfo = Meminfo::read(context.files)?;
-    // Only very old kernels want it, so that a file more is read only there.
-    let zoneinfo = || context.files.proc("zoneinfo").ok();
-    let memory = work_out(&meminfo, zoneinfo)
-        .ok_or_else(|| context.files.host().lacks(FILE, "MemTotal and MemFree"))?;
+    let memory = read(context.files)?;
     points.host("memory_total", DataType::Gauge, memory.total);
     points.host("memory_available", DataType::Gauge, memory.available);
     points.host("memory_percent", DataType::Gauge, memory.percent);
@@ -56,6 +52,14 @@ pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), 
     points.host("memory_shared", DataType::Gauge, memory.shared);
     points.host("memory_slab", DataType::Gauge, memory.slab);
     Ok(())
+}
+
+/// Memory now.
+pub(crate) fn read(files: &Files) -> Result<Memory, HostError> {
+    let meminfo = Meminfo::read(files)?;
+    // Only very old kernels want it, so that a file more is read only there.
+    let zoneinfo = || files.proc("zoneinfo").ok();
+    work_out(&meminfo, zoneinfo).ok_or_else(|| files.host().lacks(FILE, "MemTotal and MemFree"))
 }
 
 fn work_out(meminfo: &Meminfo, zoneinfo: impl FnOnce() -> Option<Content>) -> Option<Memory> {

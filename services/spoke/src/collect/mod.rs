@@ -9,12 +9,12 @@ pub(crate) mod disk;
 mod exclude;
 pub(crate) mod filesystem;
 pub(crate) mod load;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod network;
 mod points;
 mod process;
 pub(crate) mod statvfs;
-mod swap;
+pub(crate) mod swap;
 pub mod text;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +31,7 @@ pub use exclude::{Exclude, Pattern};
 pub(crate) use filesystem::root_mount;
 use points::Points;
 pub(crate) use statvfs::Askers;
+use statvfs::Patience;
 
 /// What a collector may look at.
 struct Context<'a> {
@@ -48,6 +49,7 @@ struct Context<'a> {
 struct Known {
     /// Shared with all who ask how full partitions are: one that hangs holds one thread.
     askers: Arc<Askers>,
+    patience: Patience,
     partitions: RefCell<filesystem::Partitions>,
     policies: RefCell<cpufreq::Policies>,
     /// How many datapoints the last round had.
@@ -66,11 +68,16 @@ impl Host {
         Self { files: Files::new(root), known: Known { askers, ..Known::default() } }
     }
 
+    /// One that goes without partitions where a post asks for them and one does not answer.
+    pub(crate) fn impatient(root: &HostRoot, askers: Arc<Askers>) -> Self {
+        let known = Known { askers, patience: Patience::Little, ..Known::default() };
+        Self { files: Files::new(root), known }
+    }
+
     /// Reads the host once; percentages are over the time since `before`.
     pub(crate) fn collect(&mut self, exclude: &Exclude, before: Option<&cpu::Times>, clock: Clock) -> Round {
         self.files.next_round();
-        let context =
-            Context { files: &self.files, exclude, known: &self.known, before, asking: Cell::default() };
+        let context = self.context(exclude, before);
         context.asking.set(Some(filesystem::begin(&context)));
         run(&FAMILIES, &context, clock)
     }
@@ -87,6 +94,20 @@ impl Host {
         let context =
             Context { files: &self.files, exclude, known: &self.known, before, asking: Cell::default() };
         run(FAMILIES.iter().filter(|family| names.contains(&family.name)), &context, clock)
+    }
+
+    /// How full the partitions are, without a round of their own.
+    ///
+    /// # Errors
+    /// It cannot be read which there are, or another reading waits for one.
+    pub(crate) fn partitions(&self, exclude: &Exclude) -> Result<Vec<Datapoint>, HostError> {
+        let mut points = Points::with_room(0);
+        filesystem::collect(&self.context(exclude, None), &mut points)?;
+        Ok(points.datapoints)
+    }
+
+    fn context<'a>(&'a self, exclude: &'a Exclude, before: Option<&'a cpu::Times>) -> Context<'a> {
+        Context { files: &self.files, exclude, known: &self.known, before, asking: Cell::default() }
     }
 }
 

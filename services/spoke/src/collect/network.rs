@@ -5,7 +5,8 @@
 use agent::post::DataType;
 
 use super::points::Instance;
-use super::{Context, Points, text};
+use super::{Context, Exclude, Points, text};
+use crate::files::Files;
 use crate::host::HostError;
 
 const KEYS: [&str; 8] = [
@@ -20,15 +21,25 @@ const KEYS: [&str; 8] = [
 ];
 
 pub(super) fn collect(context: &Context<'_>, points: &mut Points) -> Result<(), HostError> {
-    let bytes = context.files.of_init("net/dev")?;
+    each(context.files, context.exclude, |name, counts| {
+        let interface = Instance::trailing("network_io_interface", name);
+        for (key, count) in KEYS.into_iter().zip(counts) {
+            points.of(&interface, key, DataType::Counter, count);
+        }
+    })
+}
+
+/// Calls `take` for each interface with its name and its counts, in the order of [`KEYS`].
+pub(crate) fn each(
+    files: &Files,
+    exclude: &Exclude,
+    mut take: impl FnMut(String, [u64; 8]),
+) -> Result<(), HostError> {
+    let bytes = files.of_init("net/dev")?;
     for (name, numbers) in text::lines(&bytes).filter_map(parse) {
         let name = text::printable(name);
-        if context.exclude.network(&name) {
-            continue;
-        }
-        let interface = Instance::trailing("network_io_interface", name);
-        for (key, count) in KEYS.into_iter().zip(counts(numbers)) {
-            points.of(&interface, key, DataType::Counter, count);
+        if !exclude.network(&name) {
+            take(name, counts(numbers));
         }
     }
     Ok(())

@@ -14,8 +14,14 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfs;
 
+use crate::host::{HostError, HostRoot};
+
 /// How long one mount is waited for.
 const LIMIT: Duration = Duration::from_millis(500);
+
+/// How long who would rather do without waits for its turn where another is just asking: nearly always that takes a
+/// moment, and where it does not, a mount hangs.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Threads, of which each may be lost to a mount that hangs.
 const MOST_THREADS: usize = 8;
@@ -33,6 +39,16 @@ pub(crate) enum Answer {
     Hangs,
     /// It was not asked: every thread hangs on another mount.
     NotAsked,
+}
+
+/// How long somebody waits for another who is asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until it has done.
+    #[default]
+    Endless,
+    /// Not much longer than that takes where no mount hangs.
+    Little,
 }
 
 type Ask = fn(&Path) -> io::Result<StatVfs>;
@@ -136,8 +152,27 @@ impl Askers {
         Self { shared: Arc::default(), ask, turn: Turn::default() }
     }
 
+    /// Begins to ask for all of them, when `patience` allows.
+    ///
+    /// # Errors
+    /// Another is asking, and a mount does not answer; never with [`Patience::Endless`].
+    pub(crate) fn ask_for(
+        &self,
+        paths: &[PathBuf],
+        patience: Patience,
+        host: &HostRoot,
+    ) -> Result<Asking<'_>, HostError> {
+        match patience {
+            Patience::Endless => Ok(self.begin(paths)),
+            Patience::Little => self.begin_within(paths, SOON).ok_or_else(|| HostError::Read {
+                path: host.root.clone(),
+                source: io::Error::other("another reading waits for a partition that does not answer"),
+            }),
+        }
+    }
+
     /// Begins to ask for all of them, once whoever is asking has done.
-    pub(super) fn begin(&self, paths: &[PathBuf]) -> Asking<'_> {
+    fn begin(&self, paths: &[PathBuf]) -> Asking<'_> {
         loop {
             // Each mount bounds how long the other takes.
             if let Some(asking) = self.begin_within(paths, LIMIT) {
@@ -147,7 +182,7 @@ impl Askers {
     }
 
     /// Begins to ask for all of them; none where another is asking for longer than `limit`.
-    pub(crate) fn begin_within(&self, paths: &[PathBuf], limit: Duration) -> Option<Asking<'_>> {
+    fn begin_within(&self, paths: &[PathBuf], limit: Duration) -> Option<Asking<'_>> {
         let turn = self.turn.take(limit)?;
         let hanging = self.shared.lock().hanging.clone();
         let hangs = |path: &PathBuf| !hanging.is_empty() && hanging.contains(path);

@@ -4,20 +4,15 @@
 //! mount that hangs holds the same one thread.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::page::{Kind, Page};
 use super::settings::Settings;
 use super::{Done, Round};
 use crate::collect::filesystem::{Mount, mountinfo, seen_alike, unseen};
-use crate::collect::statvfs::Answer;
+use crate::collect::statvfs::{Answer, Patience};
 use crate::collect::text;
 use crate::files::{Content, Files};
 use crate::host::HostError;
-
-/// How long a page waits for its turn where a post is just asking: nearly always that takes a moment, and where it
-/// does not, a mount hangs, and the page had better not.
-const TURN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -47,11 +42,7 @@ pub(super) fn collect(round: &mut Round<'_>) -> Done {
     let Round { files, page, known, settings, askers, .. } = round;
     let known = &mut known.filesystem;
     known.follow(files, settings)?;
-    let asking = askers.begin_within(&known.paths, TURN).ok_or_else(|| HostError::Read {
-        path: files.host().root.clone(),
-        source: std::io::Error::other("a post is waiting for a partition that does not answer"),
-    })?;
-    let answers = asking.answers();
+    let answers = askers.ask_for(&known.paths, Patience::Little, files.host())?.answers();
     for (what, reason) in &known.unseen {
         page.leave_out(what.clone(), reason.clone());
     }

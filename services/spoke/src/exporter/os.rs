@@ -43,6 +43,11 @@ pub(super) fn collect(round: &mut Round<'_>) -> Done {
     Ok(())
 }
 
+/// The distribution's name with its version, as people write it.
+pub(crate) fn pretty_name(host: &HostRoot) -> Option<String> {
+    find(host).ok()?.remove("PRETTY_NAME").filter(|name| !name.trim().is_empty())
+}
+
 fn find(host: &HostRoot) -> Result<Release, Nothing> {
     for file in ["etc/os-release", "usr/lib/os-release"] {
         let path = host.root.join(file);
