@@ -86,11 +86,17 @@ pub(crate) fn due(spoke: &Spoke, interval: Duration, at: SystemTime) -> (SystemT
     (at - late, late)
 }
 
-/// The longest pause between two of these requests.
-pub(crate) fn longest_pause(asked: &[Request]) -> Duration {
-    let pauses = asked.iter().zip(asked.iter().skip(1));
-    let pauses = pauses.map(|(one, next)| next.at.duration_since(one.at).unwrap_or_default());
-    pauses.max().unwrap_or_default()
+/// The pauses between these requests.
+pub(crate) fn pauses(asked: &[Request]) -> impl Iterator<Item = Duration> {
+    let pairs = asked.iter().zip(asked.iter().skip(1));
+    pairs.map(|(one, next)| next.at.duration_since(one.at).unwrap_or_default())
+}
+
+/// The one in the middle, and the longest: the first is judged, so that one moment of a busy machine is not.
+pub(crate) fn median_and_longest(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    let at = |place: usize| times.get(place).copied().unwrap_or_default();
+    (at(times.len() / 2), at(times.len().saturating_sub(1)))
 }
 
 /// How many posts have entered the books: taken now, or found from an earlier run.
