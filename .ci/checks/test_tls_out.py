@@ -417,3 +417,36 @@ def test_check_tells_what_is_wrong_and_what_is_odd(rig, authorities, binaries, t
     # But for where the agent_id came from.
     status, told = check(binaries, folder)
     assert (status, re.sub(" # .*", "", told)) == (0, re.sub(" # .*", "", text))
+
+
+
+def test_programs_that_are_closed_to_everybody_else(rig, authorities, tmp_path):
+    """A spoke, a hub, and a hub above it, each with TLS, client certificates and tokens."""
+    ours, _ = authorities
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    certificate, key = sign(ours)
+    closed = {
+        "tls_certificate_file": str(certificate),
+        "tls_key_file": str(key),
+        "tls_client_ca_file": str(ours.file),
+        "tokens_file": str(token),
+    }
+    comes = {"ca_file": str(ours.file), "certificate_file": str(certificate), "key_file": str(key), "token_file": str(token)}
+    polls = {f"poll_{name}": path for name, path in comes.items()}
+    spoke = rig.spoke(**closed)
+    above = rig.hub("above", receive=True, **closed)
+    hub = Hub(rig, [device(spoke)], api(above.port) | {"tls": True} | comes, poll_tls=True, **polls)
+    waiting.until(lambda: hub.count("posts_delivered_total") >= 3, 20, hub.program.log)
+    assert hub.count("polls_total") == hub.count("polls_total", result="ok")
+    hub.lost_nothing()
+    # Each thing that is wanting is told by its own words.
+    for own, words in [
+        ({"poll_token_file": None}, "status 401"),
+        ({"poll_certificate_file": None, "poll_key_file": None}, "status 403"),
+        ({"poll_tls": False}, "protocol"),
+    ]:
+        hub.own = {name: value for name, value in (hub.own | polls | {"poll_tls": True} | own).items() if value is not None}
+        hub.edit()
+        line = f"the target gives no post target=127.0.0.1:{spoke.port} reason={words}"
+        waiting.until(lambda: hub.said(line), 20, lambda: f"{line}\n{hub.program.log()}")
