@@ -135,7 +135,7 @@ pub fn run(data: &[u8]) {
     let (file, collectors, families) = FILES[usize::from(*file) % FILES.len()];
     WORLD.with_borrow_mut(|world| {
         world.host.write(file, content);
-        let mut fresh = (form & 6 == 0).then(|| Readers::new(&world.root, &world.settings));
+        let mut fresh = (form & 14 == 0).then(|| Readers::new(&world.root, &world.settings));
         if !collectors.is_empty() {
             world.page(fresh.as_ref(), form & 1 == 1, collectors);
         }
