@@ -207,7 +207,9 @@ def checked(binaries, folder, rendering, component, **changed):
 def test_the_programs_accept_their_configuration(binaries, tmp_path, component):
     for name, rendering in rendered(component).items():
         done = checked(binaries, tmp_path / name, rendering, component)
-        assert done.returncode == 0 and "warning" not in done.stdout + done.stderr, (name, done)
+        assert done.returncode == 0 and "warning" not in done.stdout, (name, done)
+        # Who may ask is the network policy's to say.
+        assert all("warning: open to the world" in line for line in done.stderr.splitlines()), (name, done)
         section = rendering.configuration(component)[PROGRAMS[component]]
         address = kubernetes.environment(component, rendering.pods()[component])[f"{PROGRAMS[component].upper()}__IP_LISTEN_ADDRESS"]
         if component == "spoke":
