@@ -81,6 +81,8 @@ struct Inner {
     fresh: Arc<Fresh>,
     newest: Newest,
     failing: AtomicBool,
+    /// Posts of sources that there was no room for.
+    crowded: Rarely,
     /// How many drops were told of, and how often that is told.
     told_drops: AtomicU64,
     dropping: Rarely,
@@ -168,6 +170,7 @@ impl Store {
             fresh: Arc::default(),
             newest: Newest::default(),
             failing: AtomicBool::new(false),
+            crowded: Rarely::default(),
             told_drops: AtomicU64::new(0),
             dropping: Rarely::default(),
         };
@@ -372,6 +375,17 @@ impl Inner {
 
     fn failed(&self, error: &spool::Error) {
         self.metrics.store_errors.inc();
+        // Nothing of the store is wrong: others are kept on, so this is told apart from a store that fails.
+        if let spool::Error::TooManyLanes { max } = error {
+            if let Some(posts) = self.crowded.count() {
+                tracing::error!(
+                    posts,
+                    max_sources = max,
+                    "no room for the posts of another source, which are lost; raise max_sources, or keep strangers away (docs/security.md)"
+                );
+            }
+            return;
+        }
         if !self.failing.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 error = format!("{:#}", anyhow::anyhow!(error.clone())),
