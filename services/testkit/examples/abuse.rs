@@ -6,7 +6,7 @@
 //! | `silent ADDRESS COUNT SOURCES` | so many that never send |
 //! | `flood ADDRESS COUNT SOURCES PATH` | so many that ask for a path, each again as soon as it is answered |
 //! | `honest ADDRESS SAMPLES PATH` | asks for a path so often, on a new connection and 10 ms apart; prints the median and the 95th percentile in microseconds |
-//! | `sources ADDRESS COUNT` | posts as so many sources, eight at a time |
+//! | `sources ADDRESS COUNT` | says `ready`, posts as so many sources from 16 addresses, 192 at a time, and prints the number of answers of each status |
 //!
 //! The first three say `ready` once each connection was tried, go on until standard input ends (a connection that is
 //! closed is opened again a second later), and then print `opened N closed N` and the number of answers of each status.
@@ -176,10 +176,12 @@ async fn sources(address: SocketAddr, count: usize) {
     let seen = Rc::new(RefCell::new(Seen::default()));
     let next = Rc::new(RefCell::new(0..count));
     let mut all = Vec::new();
-    for _ in 0..8 {
+    println!("ready");
+    // Posts are synced in groups, so only many at a time are many a second.
+    for connection in 0..192 {
         let (seen, next) = (Rc::clone(&seen), Rc::clone(&next));
         all.push(spawn_local(async move {
-            let mut stream = connect(address, Ipv4Addr::new(127, 1, 0, 1)).await.unwrap();
+            let mut stream = connect(address, Ipv4Addr::new(127, 1, 0, 1 + connection % 16)).await.unwrap();
             let mut buffer = Vec::new();
             loop {
                 let Some(number) = next.borrow_mut().next() else { return };
