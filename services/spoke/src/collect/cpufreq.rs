@@ -56,9 +56,9 @@ fn parse_cpuinfo(bytes: &[u8]) -> Vec<f64> {
     let value = |line: &[u8]| {
         let is_it = line.get(..KEY.len()).is_some_and(|start| start.eq_ignore_ascii_case(KEY));
         let (_, value) = if is_it { std::str::from_utf8(line).ok()?.split_once(':')? } else { return None };
-        value.trim().parse::<f64>().ok()
+        text::decimal(value.trim())
     };
-    text::lines(bytes).filter_map(value).filter(|mhz| mhz.is_finite() && *mhz >= 0.0).collect()
+    text::lines(bytes).filter_map(value).collect()
 }
 
 /// The folders of the cpus' frequency policies, else those of the single cpus.

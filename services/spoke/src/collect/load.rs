@@ -22,13 +22,7 @@ pub(crate) fn read(files: &Files) -> Result<[f64; 3], HostError> {
 }
 
 fn parse(bytes: &[u8]) -> Option<[f64; 3]> {
-    let mut averages = text::words(bytes).map(|word| {
-        std::str::from_utf8(word)
-            .ok()?
-            .parse::<f64>()
-            .ok()
-            .filter(|average| average.is_finite() && *average >= 0.0)
-    });
+    let mut averages = text::words(bytes).map(|word| text::decimal(std::str::from_utf8(word).ok()?));
     Some([averages.next()??, averages.next()??, averages.next()??])
 }
 
@@ -39,7 +33,7 @@ mod tests {
     #[test]
     fn three_averages_or_none() {
         assert_eq!(parse(b"0.10 12.00 3.5 1/200 4321\n"), Some([0.1, 12.0, 3.5]));
-        for odd in [&b""[..], b"1 2", b"1 x 3", b"nan inf 1", b"-1 0 0", b"1 2 \xff"] {
+        for odd in [&b""[..], b"1 2", b"1 x 3", b"nan inf 1", b"-1 0 0", b"1 2 \xff", b"1 2 4e101"] {
             assert_eq!(parse(odd), None);
         }
     }

@@ -54,6 +54,12 @@ pub fn value_of(bytes: &[u8], key: &[u8]) -> Option<u64> {
     })
 }
 
+/// A number with decimals that something measured can have. More than 64 bits hold is a fault of whoever wrote it, and the
+/// server refuses the whole post for it.
+pub fn decimal(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number| (0.0..=u64::MAX as f64).contains(number))
+}
+
 /// Text that can be sent: bytes that are no UTF-8 are written `\xNN`.
 pub fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
