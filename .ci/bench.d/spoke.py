@@ -171,13 +171,14 @@ def burst(spoke, askers):
     gate = threading.Barrier(askers)
     lengths = []
 
-    def ask():
-        with socket.create_connection(("127.0.0.1", spoke.port), 30) as connection:
+    def ask(number):
+        # From several addresses: one alone may not have so many connections.
+        with socket.create_connection(("127.0.0.1", spoke.port), 30, (f"127.0.0.{2 + number % 4}", 0)) as connection:
             gate.wait()
             connection.sendall(f"GET {POST} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
             lengths.append(sum(len(part) for part in iter(lambda: connection.recv(1 << 16), b"")))
 
-    threads = [threading.Thread(target=ask) for _ in range(askers)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(askers)]
     for thread in threads:
         thread.start()
     for thread in threads:
