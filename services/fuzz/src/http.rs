@@ -130,6 +130,8 @@ fn deserved(world: &World, choice: u8, cut: u8, body: &[u8]) {
         None => return assert!([200, 404, 413, 500].contains(&status), "{}", shown(&answered)),
         Some(body) if body.len() > MOST => 413,
         Some(body) => match check(body).map_err(|reason| reason.server_says()) {
+            // More sources than may be kept: nobody takes what waits.
+            Ok(_) if status == 503 => 503,
             Ok(_) | Err(ServerSays::Ok) => 200,
             Err(ServerSays::NotFound) => 404,
             Err(ServerSays::Error) => 500,
