@@ -7,40 +7,14 @@ import time
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
-from support import requests, waiting
+from support import browser as browsers, requests, waiting
 from support.paths import ORIGINAL, target
 from support.programs import Rig
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SIZES = {"wide": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 EVIL = "<script>document.title='evil'</script>"
 # The page asks each 10 s; the rest is for a machine under load.
 REFRESHED = 10 + 15
-# Whether a canvas shows more than its axes: pixels of the first series' colour.
-DRAWN = """(plot) => {
-  const [canvas] = plot.querySelectorAll("canvas");
-  const probe = document.createElement("canvas").getContext("2d");
-  probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--one").trim();
-  probe.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data;
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let found = 0;
-  for (let at = 0; at < data.length; at += 4) {
-    if (Math.abs(data[at] - red) + Math.abs(data[at + 1] - green) + Math.abs(data[at + 2] - blue) < 12) found += 1;
-  }
-  return found;
-}"""
 
 
 class Site:
@@ -92,49 +66,35 @@ def site(binaries, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with browsers.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def visit(browser, site):
     """Opens a page as one who looks at it does; afterwards nothing was said to be wrong, and nobody else was asked."""
-    faults, contexts = [], []
+    visitors = []
 
-    def visit(path, scheme="light", size="wide", hub=site.hub):
-        own = f"http://127.0.0.1:{hub.port}"
-
-        def asked(request):
-            if not request.url.startswith((f"{own}/", "data:")):
-                faults.append(f"asks {request.url}")
-
-        context = browser.new_context(color_scheme=scheme, viewport=SIZES[size])
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
-        page.on("request", asked)
-        page.goto(f"{own}{path}")
+    def visit(path, hub=site.hub, **options):
+        visitors.append(browsers.Visitor(browser, hub.port))
+        page = visitors[-1].visit(path, **options)
         if page.locator("#charts").count():
             page.wait_for_selector("#charts[data-drawn]", timeout=20_000)
         return page
 
     yield visit
-    for context in contexts:
-        context.close()
-    assert not faults, faults
+    for visitor in visitors:
+        visitor.close()
+        assert not visitor.faults, visitor.faults
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", browsers.SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_each_page_is_whole(site, visit, scheme, size):
     shots = target() / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
     for name, path in site.pages.items():
-        page = visit(path, scheme, size)
+        page = visit(path, scheme=scheme, size=size)
         assert page.locator("h1").count() == 1, name
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is too wide"
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -145,7 +105,7 @@ def test_each_page_is_whole(site, visit, scheme, size):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(site, visit, scheme):
     for name, path in site.pages.items():
-        found = Axe().run(visit(path, scheme)).response["violations"]
+        found = Axe().run(visit(path, scheme=scheme)).response["violations"]
         serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
         assert not serious, (name, serious)
 
@@ -155,7 +115,7 @@ def test_charts_are_drawn_for_each_range(site, visit):
     plots = page.locator(".plot")
     for label in ("CPU", "Memory", "Disk I/O", "Partitions"):
         plot = page.locator(".chart", has=page.get_by_role("heading", name=label, exact=True)).locator(".plot")
-        assert plot.evaluate(DRAWN) > 50, label
+        assert plot.evaluate(browsers.DRAWN) > 50, label
     # Under the pointer, all charts tell the same time and their own number.
     box = plots.first.locator(".u-over").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
