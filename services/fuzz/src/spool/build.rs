@@ -95,17 +95,15 @@ impl Built {
                 sequence += 1;
             }
             // The last one may be open still, or have been lost before it was sealed.
-            if segment < segments || input.byte() & 1 == 0 {
+            let is_sealed = segment < segments || input.byte() & 1 == 0;
+            if is_sealed {
                 let footer = bytes.len() as u32;
                 record(&mut bytes, segment, 4, 0, 0, &entries);
                 trailer(&mut bytes, segment, footer);
             }
-            if input.byte() & 1 == 0 {
+            // One that is open has room for more; where one is sealed, its trailer is its end.
+            if input.byte() & 1 == 0 && !is_sealed {
                 bytes.resize(4096, 0);
-                if let Some(at) = trailer_of(&bytes) {
-                    // Where a segment is sealed, its trailer is its end.
-                    bytes.truncate(at);
-                }
             }
             files.insert(format!("{segment:08x}.seg"), bytes);
         }
@@ -232,11 +230,6 @@ fn trailer(bytes: &mut Vec<u8>, segment: u32, footer: u32) {
     bytes.extend_from_slice(&footer.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
     close(bytes, at);
-}
-
-/// Where the trailer ends.
-fn trailer_of(bytes: &[u8]) -> Option<usize> {
-    (0..bytes.len()).step_by(8).rfind(|at| bytes[*at..].starts_with(b"\xC5foot")).map(|at| at + 24)
 }
 
 fn names(lanes: &[u32]) -> Vec<u8> {

@@ -64,7 +64,7 @@ impl Times {
         let earlier = before.0.iter().copied().chain(std::iter::repeat(0));
         let passed: Vec<u64> =
             self.0.iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect();
-        let all: u64 = passed.iter().take(OWN_MODES).sum();
+        let all = passed.iter().take(OWN_MODES).fold(0, |all: u64, ticks| all.saturating_add(*ticks));
         let share = |ticks: &u64| text::one_decimal((*ticks as f64 * 100.0 / all as f64).min(100.0));
         (all > 0).then(|| passed.iter().map(share).collect())
     }
