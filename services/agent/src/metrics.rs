@@ -23,13 +23,8 @@ pub fn registry(program: &'static Program, prefix: &str) -> prometheus::Result<R
     Ok(registry)
 }
 
-/// The page `/metrics`.
-pub fn page(registry: &Registry) -> Answer {
-    page_with(registry, |_| ())
-}
-
 /// The page `/metrics`, with what `more` writes at its end: families of which the registry has none.
-pub fn page_with(registry: &Registry, more: impl FnOnce(&mut String)) -> Answer {
+pub fn page(registry: &Registry, more: impl FnOnce(&mut String)) -> Answer {
     match TextEncoder::new().encode_to_string(&registry.gather()) {
         Ok(mut text) => {
             more(&mut text);

@@ -64,9 +64,9 @@ impl Served {
         if path == "/metrics" {
             let targets = &self.pages.targets();
             let more = |page: &mut String| exposition::write(page, &targets.told(), Instant::now());
-            return answer::reading(method, || agent::metrics::page_with(&self.metrics.registry, more));
+            return answer::reading(method, || agent::metrics::page(&self.metrics.registry, more));
         }
-        if let Some(page) = health::common_page(method, path, &self.health, &self.metrics.registry) {
+        if let Some(page) = health::common_page(method, path, &self.health) {
             return page;
         }
         if let Some(page) = self.pages.answer(method, path, query, headers).await {

@@ -43,7 +43,7 @@ async fn page_of(
     if path == "/metrics" {
         return answer::reading_later(method, scrape::answer(&spoke, headers, query)).await;
     }
-    if let Some(answer) = common_page(method, &path, &spoke.health, spoke.registry()) {
+    if let Some(answer) = common_page(method, &path, &spoke.health) {
         return answer;
     }
     if let Some(answer) = page::ASSETS.answer(method, &path, headers) {

@@ -135,6 +135,25 @@ impl Configuration {
         Seen { directory: self.print, beside }
     }
 
+    /// A number of the own section, or its default where none is written.
+    ///
+    /// # Errors
+    /// It is less than `least` or more than `most`.
+    pub fn within(
+        &self,
+        key: &str,
+        written: Option<u64>,
+        default: u64,
+        least: u64,
+        most: u64,
+    ) -> Result<u64, ConfigError> {
+        let value = written.unwrap_or(default);
+        if (least..=most).contains(&value) {
+            return Ok(value);
+        }
+        Err(self.fault(key, format!("a number from {least} to {most} is expected, found {value}")))
+    }
+
     /// Reads the file that a key names; `written` is the key's value. From then on the file is looked at like the
     /// configuration itself: when it changes, all is read again.
     ///

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use prometheus::Registry;
 use warp::http::Method;
 
 use super::answer::{self, Answer};
-use crate::metrics;
 
 /// Whether the program is ready, and if not, why. Clones share the state.
 #[derive(Clone, Debug)]
@@ -68,13 +66,12 @@ pub(super) fn is_health(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/healthz")
 }
 
-/// The pages that every agent has (`/livez`, `/readyz`, `/healthz`, `/metrics`), or `None` for another path.
-pub fn common_page(method: &Method, path: &str, health: &Health, registry: &Registry) -> Option<Answer> {
+/// The pages that every agent has (`/livez`, `/readyz`, `/healthz`), or `None` for another path.
+pub fn common_page(method: &Method, path: &str, health: &Health) -> Option<Answer> {
     let page = match path {
         "/livez" => answer::reading(method, || answer::text(200, "alive\n")),
         // /healthz is the older habit; it answers the question that load balancers mean.
         "/readyz" | "/healthz" => answer::reading(method, || health.readiness()),
-        "/metrics" => answer::reading(method, || metrics::page(registry)),
         _ => return None,
     };
     Some(page)

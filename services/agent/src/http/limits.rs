@@ -104,14 +104,8 @@ impl Limits {
     /// A number out of range.
     pub(super) fn read(configuration: &Configuration) -> Result<Self, ConfigError> {
         let written: Written = configuration.own()?;
-        let within = |key: &str, value: Option<u64>, default: u64, least: u64, most: u64| {
-            let value = value.unwrap_or(default);
-            if (least..=most).contains(&value) {
-                return Ok(value);
-            }
-            Err(configuration
-                .fault(key, format!("a number from {least} to {most} is expected, found {value}")))
-        };
+        let within =
+            |key: &str, value, default, least, most| configuration.within(key, value, default, least, most);
         let default = Self::default();
         let number = |key: &str, value, default: usize, least, most| {
             let value = within(key, value, u64::try_from(default).unwrap_or(most), least, most)?;

@@ -23,11 +23,10 @@ pub struct HistorySettings {
 }
 
 impl HistorySettings {
-    /// Reads its keys of the section. `within` judges a number by its key, default, least and most.
-    pub(super) fn read(
-        configuration: &Configuration,
-        within: impl Fn(&str, Option<u64>, u64, u64, u64) -> Result<u64, ConfigError>,
-    ) -> Result<Self, ConfigError> {
+    /// Reads its keys of the section.
+    pub(super) fn read(configuration: &Configuration) -> Result<Self, ConfigError> {
+        let within =
+            |key: &str, value, default, least, most| configuration.within(key, value, default, least, most);
         let written: Written = configuration.own()?;
         let rule = HistoryRule::read(written.history.as_ref());
         let max_age = within("history_max_age", written.history_max_age, 8 * DAY, 3600, 3650 * DAY)?;

@@ -174,14 +174,8 @@ impl Settings {
     /// The first value that does not fit, with file, section and key.
     pub fn read(configuration: &Configuration) -> Result<Self, ConfigError> {
         let written: Written = configuration.own()?;
-        let within = |key: &str, value: Option<u64>, default: u64, least: u64, most: u64| {
-            let value = value.unwrap_or(default);
-            if (least..=most).contains(&value) {
-                return Ok(value);
-            }
-            Err(configuration
-                .fault(key, format!("a number from {least} to {most} is expected, found {value}")))
-        };
+        let within =
+            |key: &str, value, default, least, most| configuration.within(key, value, default, least, most);
         let seconds = |key: &str, value: Option<u64>, default: u64| {
             within(key, value, default, 1, LONGEST_LIMIT).map(Duration::from_secs)
         };
@@ -256,7 +250,7 @@ impl Settings {
             max_attempts: u32::try_from(max_attempts).unwrap_or(u32::MAX),
             allowed_clock_skew: Duration::from_secs(skew),
             max_future: Duration::from_secs(max_future),
-            history: HistorySettings::read(configuration, within)?,
+            history: HistorySettings::read(configuration)?,
             graceful_timeout: seconds("graceful_timeout", written.graceful_timeout, 4)?,
             node: written.hostname.filter(|name| !name.is_empty()).unwrap_or_else(uname),
             agent_id: written.agent_id,
