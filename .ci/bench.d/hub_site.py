@@ -13,6 +13,10 @@ from pathlib import Path
 from processes import Program, free_port
 
 
+# What a site takes a moment for; a machine that is busy with other things may need it.
+LIMIT_S = 180
+
+
 class Silent(Program):
     """A program that listens nowhere."""
 
@@ -29,8 +33,10 @@ class Silent(Program):
 class Site:
     """One program that polls, its fleet of spokes, and the server behind it, which counts."""
 
-    def __init__(self, tools, folder, name, targets, interval):
+    def __init__(self, tools, folder, name, targets, interval, **more):
         self.tools, self.folder, self.targets, self.interval = tools, Path(folder) / name, targets, interval
+        # Keys of the hub's section beside those that every site has.
+        self.more = more
         self.folder.mkdir()
         self.spokes_port, self.server_port, self.own_port = free_port(), free_port(), free_port()
         self.fleet = Program([tools["fleet"], self.spokes_port, self.server_port], self.server_port, "/books")
@@ -54,10 +60,27 @@ class Site:
         # The default of 1000 a second is what 10,000 targets at 10 s bring: what fell behind would never catch up.
         own["delivery_rate"] = max(1000, 2 * self.targets // self.interval)
         config = self.folder / "config"
-        config.mkdir()
+        config.mkdir(exist_ok=True)
         (config / "pattoo.yaml").write_text(json.dumps(shared))
-        (config / "pattoo_agent_os_hubd.yaml").write_text(json.dumps({"pattoo_agent_os_hubd": own}))
+        (config / "pattoo_agent_os_hubd.yaml").write_text(json.dumps({"pattoo_agent_os_hubd": own | self.more}))
         return config
+
+    def change(self, **more):
+        """Other keys, taken up without a restart."""
+        self.more |= more
+        self.config(self.server_port)
+        taken = 'pattoo_hub_config_reloads_total{result="taken"}'
+        before = self.metric(taken)
+        self.program.process.send_signal(signal.SIGHUP)
+        self.until(lambda: self.metric(taken) > before, "another configuration is taken")
+
+    @staticmethod
+    def until(condition, what):
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not within {LIMIT_S} s: {what}")
+            time.sleep(0.05)
 
     def hub(self, server=True):
         """Ours; without a server posts wait on disk."""

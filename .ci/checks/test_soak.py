@@ -18,5 +18,5 @@ def test_nothing_grows_and_the_books_balance():
     )
     assert done.returncode == 0, done.stdout[-6000:]
     lines = done.stdout.splitlines()
-    assert sum(line.startswith("flat  ") for line in lines) == 10, done.stdout
+    assert sum(line.startswith("flat  ") for line in lines) == 13, done.stdout
     assert lines[-1].startswith("books balance: "), done.stdout

@@ -15,6 +15,9 @@ use tokio::runtime::Builder;
 /// What a thread that hangs in the file system may still hold up the end.
 const LAST_THREADS: Duration = Duration::from_millis(200);
 
+/// How many things may wait for the disk at once: each for its file, and none for another of them.
+const DISK_THREADS: usize = 16;
+
 const MORE: &[More] = &[More {
     name: "queue",
     value: "COMMAND",
@@ -51,7 +54,11 @@ fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<(
     files::raise_limit();
     // One thread serves ten thousand targets; what waits for the disk has threads of its own, and a second one for
     // this would mostly wake the first.
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread()
+        .thread_name("disk")
+        .max_blocking_threads(DISK_THREADS)
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(live(settings, configuration, running));
     runtime.shutdown_timeout(LAST_THREADS);
     ended

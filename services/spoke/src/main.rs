@@ -67,7 +67,11 @@ fn spoke(configuration: &Configuration) -> anyhow::Result<Spoke> {
 
 /// One thread serves; reading the host, which may wait for a disk, goes to few others.
 fn runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().max_blocking_threads(4).enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .thread_name("disk")
+        .max_blocking_threads(4)
+        .enable_all()
+        .build()
 }
 
 fn run(configuration: &Configuration, running: &mut Running) -> anyhow::Result<()> {
