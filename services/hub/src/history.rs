@@ -251,7 +251,9 @@ impl Listening {
     pub fn hear(&mut self, seen: &Seen<'_>) {
         let Some(sample) = &mut self.sample else { return };
         let key = seen.key();
-        if let Some(source) = history::wanted(&key) {
+        // A partition that cannot be written to, such as a snap's, is full from the start and says nothing.
+        let full_anyway = |source| source == Source::Partition && seen.is_read_only;
+        if let Some(source) = history::wanted(&key).filter(|source| !full_anyway(*source)) {
             if sample.hostname.is_empty() {
                 sample.hostname = seen.hostname().into();
             }

@@ -150,6 +150,33 @@ fn a_hosts_history_is_what_its_posts_said_and_outlives_a_restart() {
 }
 
 #[test]
+fn a_partition_that_cannot_be_written_to_is_not_the_fullest() {
+    let folder = folder(NO_API, &[], 1, &["receive: true"]);
+    let hub = folder.start(HUB);
+    give_captured(&hub, 10, "writable");
+    let snap = CAPTURED
+        .replace("\"rw,relatime", "\"relatime,ro")
+        .replace(AGENT, "snap")
+        .replace(STAMP, &(now_ms() / 1000 - 10).to_string());
+    let answer = post_json(hub.address, "/pattoo/api/v1/agent/receive/captured", snap.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let series = |agent: &str| {
+        let answer = get(hub.address, &format!("/api/v1/hosts/{agent}/history"));
+        let history: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let all = history["series"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|series| series["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let has = |agent: &str, name: &str| series(agent).iter().any(|other| other == name);
+    for agent in [AGENT, "snap"] {
+        wait_until("its sample is known", LIMIT, || has(agent, "memory_used_percent"));
+    }
+    for name in ["fullest_partition_percent", "partition_used_percent"] {
+        assert!(has(AGENT, name), "{:?}", series(AGENT));
+        assert!(!has("snap", name), "{:?}", series("snap"));
+    }
+}
+
+#[test]
 fn delivery_quarantine_and_configuration_are_told() {
     let port = Port::reserve();
     let nobody = ([127, 0, 0, 1], port.number()).into();

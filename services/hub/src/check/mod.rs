@@ -212,6 +212,8 @@ pub struct Seen<'a> {
     hostname: Text<'a>,
     key: Text<'a>,
     instance: Option<Text<'a>>,
+    /// Whether it is of a partition that cannot be written to.
+    pub is_read_only: bool,
     /// Whether it is of a counter, which only grows.
     pub is_counter: bool,
     /// The number.

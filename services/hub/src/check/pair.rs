@@ -54,6 +54,9 @@ pub(super) const NAMES: [&str; 6] = [
 /// The keys whose values tell series of one key apart: a mount point, a disk, an interface.
 const INSTANCES: [&str; 3] = ["disk_partition_mountpoint", "disk_partition", "network_io_interface"];
 
+/// The key of a partition's options, as the kernel lists them.
+const OPTIONS: &str = "disk_partition_opts";
+
 /// What the server does with a datapoint of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataType {
@@ -83,6 +86,8 @@ pub(super) enum Pair<'a> {
     },
     /// Metadata that tells which partition, disk or interface it is.
     Instance(Text<'a>),
+    /// Metadata that tells that the partition cannot be written to.
+    ReadOnly,
     /// One of the keys that name a series, by its place in [`NAMES`].
     Name(usize, Result<Text<'a>, Reason>),
     DataType(DataType),
@@ -118,6 +123,7 @@ impl<'a> Pair<'a> {
             }),
             _ => match (metadata(&key, value), value) {
                 (Ok(()), Value::Text(text)) if INSTANCES.contains(&key.as_ref()) => Self::Instance(text),
+                (Ok(()), Value::Text(text)) if key == OPTIONS && is_read_only(text) => Self::ReadOnly,
                 (judged, _) => Self::Metadata { kept: value.text().is_some(), fault: judged.err() },
             },
         }
@@ -139,6 +145,10 @@ fn metadata(key: &str, value: Value<'_>) -> Result<(), Reason> {
     // It lowers the key's letters, which may make it longer.
     let key_fits = key.is_ascii() || (key.len() <= MAX_TEXT && key.to_lowercase().len() <= MAX_TEXT);
     if value_fits && key_fits { Ok(()) } else { Err(Reason::TooLong) }
+}
+
+fn is_read_only(options: Text<'_>) -> bool {
+    options.decode().is_some_and(|options| options.split(',').any(|option| option == "ro"))
 }
 
 /// As Python compares: 99.0 is 99.

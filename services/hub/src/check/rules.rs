@@ -46,6 +46,7 @@ struct Row<'a> {
     data_type: Option<DataType>,
     value: Option<Result<Option<f64>, Reason>>,
     instance: Option<Text<'a>>,
+    is_read_only: bool,
     timestamp: Option<Option<u64>>,
     interval: Option<bool>,
     key_is_no_text: bool,
@@ -73,6 +74,7 @@ impl<'a> Row<'a> {
                 }
                 Pair::DataType(data_type) => row.data_type = Some(data_type),
                 Pair::Instance(instance) => row.instance = Some(instance),
+                Pair::ReadOnly => row.is_read_only = true,
                 Pair::Value(value) => row.value = Some(value),
                 Pair::Timestamp(stamp) => row.timestamp = Some(stamp),
                 Pair::Interval(good) => row.interval = Some(good),
@@ -117,7 +119,8 @@ impl<'a> Judged<'a> {
         self.stamp = self.stamp.max(timestamp);
         if let (true, Ok(Some(value))) = (is_number, value) {
             let is_counter = data_type == DataType::Counter;
-            seen(&Seen { agent_id, hostname, key, instance: row.instance, is_counter, value });
+            let Row { instance, is_read_only, .. } = *row;
+            seen(&Seen { agent_id, hostname, key, instance, is_read_only, is_counter, value });
         }
         Ok(())
     }
