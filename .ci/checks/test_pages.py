@@ -137,6 +137,9 @@ def test_search_filter_and_sort_are_used(site, visit):
     page.get_by_label("Search").fill("WEB-")
     rows.nth(1).wait_for(state="detached")
     assert rows.count() == 1 and "web-1.example.com" in rows.first.inner_text() and page.url.endswith("?q=WEB-")
+    # Return asks at once, and for no new page.
+    page.keyboard.press("Enter")
+    assert rows.count() == 1
     page.get_by_label("Search").fill("")
     rows.nth(3).wait_for()
     page.get_by_role("link", name="failing 1").click()
@@ -154,6 +157,18 @@ def test_search_filter_and_sort_are_used(site, visit):
     page.keyboard.press("Enter")
     page.wait_for_url("**/?sort=cpu&order=desc")
     assert page.evaluate("window.same") is True
+
+
+def test_who_has_no_script_searches_too(visit):
+    page = visit("/?sort=host&order=desc", java_script_enabled=False)
+    page.get_by_label("Search").fill("WEB-")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=WEB-&sort=host&order=desc")
+    rows = page.locator("tbody tr")
+    assert rows.count() == 1 and "web-1.example.com" in rows.first.inner_text()
+    page.get_by_role("link", name="failing", exact=False).click()
+    page.wait_for_url("**/?state=failing&q=WEB-&sort=host&order=desc")
+    assert page.locator("tbody tr .state").count() == 0
 
 
 def test_a_host_that_is_named_script_is_harmless(site, visit):

@@ -64,15 +64,21 @@
 
   const search = document.getElementById("q");
   let typing;
+  const find = () => {
+    clearTimeout(typing);
+    const url = new URL(location.href);
+    url.searchParams.delete("offset");
+    if (search.value) url.searchParams.set("q", search.value);
+    else url.searchParams.delete("q");
+    go(url.href);
+  };
   search?.addEventListener("input", () => {
     clearTimeout(typing);
-    typing = setTimeout(() => {
-      const url = new URL(location.href);
-      url.searchParams.delete("offset");
-      if (search.value) url.searchParams.set("q", search.value);
-      else url.searchParams.delete("q");
-      go(url.href);
-    }, 200);
+    typing = setTimeout(find, 200);
+  });
+  search?.form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    find();
   });
 
   // Charts.

@@ -37,10 +37,10 @@ pub fn html(status: u16, body: impl Into<Bytes>) -> Answer {
     with_type(status, "text/html; charset=utf-8", body)
 }
 
-/// What a page of ours may do: show what this program serves. Nothing inline, nothing of another host.
+/// What a page of ours may do: show what this program serves, and ask it. Nothing inline, nothing of another host.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+     base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
 /// A page of the common design: scripts and styles are files of ours alone, and what is shown is as of now.

@@ -180,14 +180,22 @@ impl Pages {
     }
 }
 
+/// The search field: a form for who has no JavaScript, where Return sends it.
 fn tools(main: &mut String, ask: &Ask) {
     let _ = write!(
         main,
-        "<div class=\"tools\" role=\"search\"><label for=\"q\">Search</label>\n\
-         <input id=\"q\" type=\"search\" maxlength=\"200\" autocomplete=\"off\" value=\"{}\" \
-         placeholder=\"host, target or agent id\">\n</div>\n",
+        "<form class=\"tools\" role=\"search\" action=\"/\"><label for=\"q\">Search</label>\n\
+         <input id=\"q\" name=\"q\" type=\"search\" maxlength=\"200\" autocomplete=\"off\" value=\"{}\" \
+         placeholder=\"host, target or agent id\">\n",
         escape(&ask.q)
     );
+    let order = if ask.falling { "desc" } else { "" };
+    for (name, value) in [("state", ask.state.as_str()), ("sort", &ask.sort), ("order", order)] {
+        if !value.is_empty() {
+            let _ = writeln!(main, "<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value));
+        }
+    }
+    main.push_str("</form>\n");
 }
 
 fn filters(main: &mut String, ask: &Ask, found: &Found) {
