@@ -5,8 +5,8 @@ import re
 import statistics
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
+import hub_pages
 from hub_site import Site, windows
 from table import Table, middle
 
@@ -22,10 +22,6 @@ SHORT_CALLS = 40
 SHORT_TARGETS = 40
 
 HUB, VMAGENT, PROMETHEUS, ORIGINAL, FLOOR = "hub", "vmagent", "Prometheus, agent mode", "the original's way", "floor"
-
-
-def high_water_mb(program):
-    return sum(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) for pid in program.pids()) / 1024
 
 
 def beside_peers(report, tools, folder, rounds):
@@ -45,7 +41,7 @@ def beside_peers(report, tools, folder, rounds):
             running.enter_context(one)
         time.sleep(2.5 * INTERVAL_S)  # the first polls make what later ones find
         found = windows(sites, rounds, INTERVAL_S)
-        memory = {name: (high_water_mb(one.program), one.program.memory_kb()[1] / 1024) for name, one in sites.items()}
+        memory = {name: (one.program.high_water_kb() / 1024, one.program.memory_kb()[1] / 1024) for name, one in sites.items()}
         books = {name: one.books() for name, one in sites.items()}
         calls = {name: sites[name].system_calls(INTERVAL_S) for name in (HUB, VMAGENT, PROMETHEUS, FLOOR)}
     rows = []
@@ -85,7 +81,7 @@ def watched(site, seconds):
         "failed": site.metric("pattoo_hub_polls_total") - site.metric('pattoo_hub_polls_total{result="ok"}'),
         "waiting": site.metric("pattoo_hub_posts_waiting"),
         "late": after["late"],
-        "rss": high_water_mb(site.program),
+        "rss": site.program.high_water_kb() / 1024,
     }
 
 
@@ -130,6 +126,7 @@ def run(report, tools, folder, effort):
     beside_peers(report, tools, folder, effort.hub_rounds)
     growing(report, tools, folder, effort.long_s)
     backlog(report, tools, folder, effort.hub_rounds)
+    hub_pages.run(report, tools, folder, MANY[-1])
     report.at_most("hub's program", os.path.getsize(tools["hub"]) / 1e6, 10.0, "MB")
 
 
@@ -142,3 +139,4 @@ def short(report, tools, folder):
         calls = sites[HUB].system_calls(3)
     report.ratio("hub's CPU of a poll to the floor's", found[HUB], found[FLOOR], SHORT_RATIO[tools["profile"]])
     report.at_most("hub's system calls a poll", calls, SHORT_CALLS, "")
+    hub_pages.short(report, tools, folder, MANY[-1])

@@ -36,6 +36,8 @@ STARTS = {
     "scrape_system_calls": "system calls of spoke's /metrics",
     "hub_cpu": "hub's CPU of a poll to the floor's",
     "hub_system_calls": "hub's system calls a poll",
+    "first_page": "CPU of the hub's first page with 10000 targets",
+    "page_memory": "hub's RSS with pages of 10000 targets",
 }
 
 
