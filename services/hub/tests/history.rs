@@ -3,7 +3,7 @@
 mod common;
 
 use common::{HUB, NO_API, api, assert_balanced, folder, give};
-use testkit::http::metric;
+use testkit::http::{get, metric};
 use testkit::post::now_ms;
 use testkit::{LIMIT, Server, ServerManner, Spoke, SpokeManner, wait_until};
 
@@ -39,6 +39,32 @@ fn it_is_off_by_one_key_and_on_again_without_a_restart() {
     common::configure(&folder, &[&spoke], 1, &["history: true", SERIES]);
     wait_until("it is on", LIMIT, || metric(hub.address, "pattoo_hub_history_samples_total", "") >= 1.0);
     assert!(folder.cache().join("history/history.sqlite").exists());
+}
+
+#[test]
+fn above_2000_targets_it_is_off_unless_it_is_asked_for() {
+    let targets = |number: usize| {
+        let each = (0..number)
+            .map(|at| format!("{{ip_address: 127.1.{}.{}, ip_bind_port: 9}}, ", at >> 8, at & 255));
+        format!("ip_devices: [{}]", each.collect::<String>())
+    };
+    let folder = folder(NO_API, &[], 3600, &[&targets(2001)]);
+    let hub = folder.start(HUB);
+    let on = |wanted: f64| {
+        wait_until("it is as wanted", LIMIT, || metric(hub.address, "pattoo_hub_history_on", "") == wanted);
+    };
+    on(0.0);
+    let said = "there are more hosts than history is kept of; history: true keeps it";
+    wait_until("it is said", LIMIT, || hub.logged(said) == 1);
+    let page = get(hub.address, "/").text();
+    assert!(page.contains("there are more than 2000 hosts; history: true switches it on"), "{page}");
+    common::configure(&folder, &[], 3600, &[&targets(2001), "history: true"]);
+    on(1.0);
+    common::configure(&folder, &[], 3600, &[&targets(2001)]);
+    on(0.0);
+    common::configure(&folder, &[], 3600, &[&targets(2000)]);
+    on(1.0);
+    assert_eq!(hub.logged(said), 2, "{}", hub.log());
 }
 
 #[test]
