@@ -100,7 +100,7 @@
     number: (value) => scaled(value, ["", "k", "M", "G"], 1000),
     seconds: (value) => (value < 120 ? `${+value.toFixed(0)} s` : `${+(value / 60).toFixed(0)} min`),
     per_second: (value) => `${scaled(value, ["", "k", "M"], 1000)}/s`,
-    bytes_per_second: (value) => `${scaled(value, ["B", "kB", "MB", "GB"], 1000)}/s`,
+    bytes_per_second: (value) => `${scaled(value, ["B", "KiB", "MiB", "GiB"], 1024)}/s`,
   };
   // So that nothing at all does not fill a chart.
   const least = { bytes_per_second: 1000, seconds: 10 };

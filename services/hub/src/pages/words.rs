@@ -1,13 +1,12 @@
-//! Numbers and states in words.
+//! States in words, and numbers that may not be known; how a number is written is the same for both programs.
 
 use std::time::Duration;
 
 use agent::http::html::escape;
+use agent::http::words;
+pub(super) use agent::http::words::{NONE, bytes};
 
 use crate::fleet::Member;
-
-/// What is not known.
-pub(super) const NONE: &str = "\u{2013}";
 
 /// A percentage.
 pub(super) fn percent(value: Option<f32>) -> String {
@@ -16,40 +15,12 @@ pub(super) fn percent(value: Option<f32>) -> String {
 
 /// Bytes in a second.
 pub(super) fn rate(value: Option<f32>) -> String {
-    value.map_or_else(|| NONE.to_owned(), |value| format!("{}/s", bytes(f64::from(value))))
-}
-
-/// Bytes, with three figures.
-pub(super) fn bytes(value: f64) -> String {
-    let mut value = value;
-    for unit in ["B", "kB", "MB", "GB", "TB"] {
-        if value < 999.5 {
-            let decimals = usize::from(value < 9.95 && unit != "B");
-            return format!("{value:.decimals$} {unit}");
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.0} PB")
-}
-
-/// A time that passed, in its two largest units.
-pub(super) fn lasting(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (one, of, other) = match seconds {
-        0..60 => return format!("{seconds} s"),
-        60..3600 => ((seconds / 60, "min"), seconds % 60, "s"),
-        3600..86_400 => ((seconds / 3600, "h"), seconds % 3600 / 60, "min"),
-        _ => ((seconds / 86_400, "d"), seconds % 86_400 / 3600, "h"),
-    };
-    match of {
-        0 => format!("{} {}", one.0, one.1),
-        of => format!("{} {} {of} {other}", one.0, one.1),
-    }
+    value.map_or_else(|| NONE.to_owned(), |value| words::rate(f64::from(value)))
 }
 
 /// A time that passed, where it is known.
 pub(super) fn since(time: Option<Duration>) -> String {
-    time.map_or_else(|| NONE.to_owned(), lasting)
+    time.map_or_else(|| NONE.to_owned(), |time| words::duration(time.as_secs()))
 }
 
 /// A state's word, which the style sheet marks, and why it is so.
@@ -85,11 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short() {
-        let texts = [0.0, 999.0, 1000.0, 9_940.0, 12_345_678.0, 5e15].map(bytes);
-        assert_eq!(texts, ["0 B", "999 B", "1.0 kB", "9.9 kB", "12 MB", "5 PB"]);
-        let texts = [5, 60, 61, 3600, 90_061].map(|seconds| lasting(Duration::from_secs(seconds)));
-        assert_eq!(texts, ["5 s", "1 min", "1 min 1 s", "1 h", "1 d 1 h"]);
+    fn what_is_not_known_is_a_dash() {
         assert_eq!((percent(Some(12.5)), percent(None)), ("12 %".to_owned(), NONE.to_owned()));
+        assert_eq!((rate(Some(2048.0)), rate(None)), ("2.0 KiB/s".to_owned(), NONE.to_owned()));
+        let times = [Some(Duration::from_secs(90_061)), None];
+        assert_eq!(times.map(since), ["1 d 1 h".to_owned(), NONE.to_owned()]);
     }
 }
