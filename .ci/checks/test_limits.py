@@ -6,13 +6,15 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from support import requests, waiting
+from support import hosts, pki, requests, waiting
 from support.judge import judge
 from support.paths import HUB, SPOKE, cargo, target
 from support.programs import AGENT_API
@@ -23,26 +25,49 @@ JSON = {"Content-Type": "application/json"}
 RECEIVE = AGENT_API + "/receive/abuse"
 # How long a flood lasts; the documented long run sets 60.
 SECONDS = int(os.environ.get("ABUSE_SECONDS", 10))
-# What an honest client may wait longer than without abuse, and what a program may take more than before, in bytes. Nothing of
-# a millisecond is measured on a machine that others use as well.
-TIMES, AT_LEAST_US = 3, 1000
+# What an honest client may wait longer than without abuse, and what a program may take more than before, in bytes. Below 0.3
+# ms it is the kernel that is measured.
+TIMES, AT_LEAST_US = 3, 300
 BOUND = 48 << 20
 SOURCES = 5_000
 
 
 @pytest.fixture(scope="module")
 def abuser(binaries):
-    cargo("build", "--locked", "--package", "testkit", "--example", "abuse", check=True)
+    # Of the whole workspace, so that it stands on the dependencies that the Rust tests are built with as well.
+    cargo("build", "--locked", "--workspace", "--example", "abuse", check=True)
     return target() / "debug/examples/abuse"
 
 
-class Abused:
-    """A program that is measured before, while and after somebody abuses it."""
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return pki.Authority(tmp_path_factory.mktemp("pki"), "own")
 
-    def __init__(self, running, program, abuser, path="/livez"):
+
+def start_with_tls(rig, program, authority, **settings):
+    certificate, key = authority.issue(program)
+    it = start(rig, program, tls_certificate_file=str(certificate), tls_key_file=str(key), **settings)
+    it.context = ssl.create_default_context(cafile=authority.file)
+    return it
+
+
+def ahead(pid=None):
+    """The program and the honest client run before all else on this machine: abusers and other work are, as it were, on
+    others, and no figure is that of a core which somebody else had. It takes root; without, the figures are less steady."""
+    for task in os.listdir(f"/proc/{pid}/task") if pid else [0]:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(int(task), os.SCHED_RR, os.sched_param(1))
+
+
+class Abused:
+    """A program that is measured before, while and after somebody abuses it; with an authority, over TLS."""
+
+    def __init__(self, running, program, abuser, path="/livez", authority=None):
         self.running, self.abuser, self.path = running, abuser, path
+        self.over_tls = [f"ca={authority.file}"] if authority else []
         self.prefix = "pattoo_spoke_" if program == SPOKE else "pattoo_hub_"
         self.process = Path(f"/proc/{running.process.pid}")
+        ahead(running.process.pid)
         self.honest(50)
         self.quiet = self.honest(400)
         self.sockets, self.memory = self.open_sockets(), self.resident()
@@ -59,7 +84,8 @@ class Abused:
         return int(re.search(rf"^{what}:\s+(\d+) kB", (self.process / "status").read_text(), re.MULTILINE)[1]) * 1024
 
     def call(self, *arguments):
-        done = subprocess.run([self.abuser, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+        command = [self.abuser, *map(str, arguments), *self.over_tls]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=ahead)
         assert done.returncode == 0, done
         return done.stdout
 
@@ -76,7 +102,8 @@ class Abused:
     @contextlib.contextmanager
     def abuse(self, what, *arguments):
         """While somebody does it; what he saw is in the list that is yielded, afterwards."""
-        command = [self.abuser, what, self.address(), *map(str, arguments)]
+        # Before other work on this machine: a flood has to be one.
+        command = ["nice", "-n", "-20", self.abuser, what, self.address(), *map(str, arguments), *self.over_tls]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == "ready\n"
             seen = []
@@ -132,6 +159,33 @@ def test_a_flood_of_requests(rig, abuser, program, path):
 
 
 @both
+@pytest.mark.parametrize("what", ("slow", "silent"))
+def test_handshakes_that_dawdle(rig, abuser, authority, program, what):
+    """1,000 that send a byte of the handshake a second, or nothing: less than may be, so it is their time that ends."""
+    running = start_with_tls(rig, program, authority, handshake_timeout=2)
+    it = Abused(running, program, abuser, authority=authority)
+    with it.abuse(what, 1000, 20) as seen:
+        abused = it.honest(400)
+        waiting.until(lambda: it.refused().get("slow_handshake", 0) >= 1000, 20, running.log)
+    it.judge(f"handshakes that are {what}: {seen[0]}", abused)
+    assert it.refused().keys() <= {"slow_handshake", "handshake"}, "those are broken off when the abuser ends"
+
+
+@both
+@pytest.mark.parametrize("what", ("flood", "shake"))
+def test_a_flood_over_tls(rig, abuser, authority, program, what):
+    """Of requests for the page that costs most, on connections that stay, and of handshakes."""
+    it = Abused(start_with_tls(rig, program, authority), program, abuser, authority=authority)
+    ends = time.monotonic() + SECONDS
+    with it.abuse(what, 128, 2, "/") as seen:
+        medians = []
+        while time.monotonic() < ends:
+            medians.append(it.honest(100))
+    it.judge(f"{what} over TLS for {SECONDS} s: {'; '.join(seen)}", sorted(medians)[len(medians) // 2])
+    assert any(line.startswith(("200 ", "0 ")) for line in seen)
+
+
+@both
 def test_sizes(rig, program):
     it = start(rig, program, max_url_bytes=1000, max_header_bytes=1000)
     assert it.get("/livez?" + "x" * 990).status == 200
@@ -179,6 +233,50 @@ def test_a_body_has_its_time(rig):
         connection.sendall(head.encode() + b"{")
         assert connection.recv(4096).startswith(b"HTTP/1.1 408 ")
     assert it.metrics().sum("pattoo_hub_http_refused_total", reason="slow_body") == 1
+
+
+@both
+def test_an_answer_has_its_time_to_be_taken(rig, program):
+    it = start(rig, program, body_timeout=1)
+    prefix = "pattoo_spoke_" if program == SPOKE else "pattoo_hub_"
+    with socket.create_connection(("127.0.0.1", it.port), timeout=10) as connection:
+        # Answers to requests that come and come fill what the system holds for one who takes none.
+        with contextlib.suppress(ConnectionError):
+            while True:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n" * 100)
+    waiting.until(lambda: it.metrics().sum(prefix + "http_refused_total", reason="slow_reader") == 1, 10, it.log)
+    assert it.metrics().sum(prefix + "http_in_flight_bytes") == 0
+
+
+def test_more_requests_than_may_be_are_503_with_retry_after(rig, tmp_path):
+    """While one waits for the host, which stands still."""
+    host = hosts.made("no_psi", tmp_path / "host")
+    it = rig.spoke(environment=host.environment(), max_requests=1)
+    file, away = host.proc / "loadavg", host.proc / "loadavg.away"
+    file.rename(away)
+    # Who opens it waits until somebody comes to write.
+    os.mkfifo(file)
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(it.get("/pattoo-agent-os/300").status))
+    first.start()
+    asked = []
+
+    def is_refused():
+        asked.append(it.get("/nothing"))
+        return asked[-1].status == 503
+
+    waiting.until(is_refused, 10, it.log)
+    assert asked[-1].headers["retry-after"] == "5"
+    assert asked[-1].body == b"Try again later: as many requests at the same time as max_requests allows.\n"
+    assert it.get("/livez").status == 200, "what supervises must not end a program for being busy"
+    assert not answers
+    still = os.open(file, os.O_RDWR)
+    os.replace(away, file)
+    os.close(still)
+    first.join(10)
+    assert answers == [200]
+    assert it.metrics().sum("pattoo_spoke_http_refused_total", reason="requests") == 1
+    assert any('reason="requests"' in line and "max_requests" in line for line in it.lines)
 
 
 def test_no_room_is_503_with_retry_after(rig):

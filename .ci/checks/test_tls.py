@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -42,6 +43,11 @@ class Shown:
         for source, target in ((key, self.key), (certificate, self.certificate)):
             shutil.copy(source, f"{target}.new")
             os.replace(f"{target}.new", target)
+
+    def put_now(self, certificate, key):
+        """It is read at once, and not only when the next look finds it."""
+        self.put(certificate, key)
+        self.running.send_signal(signal.SIGHUP)
 
     def curl(self, path="/livez", *arguments, ca=None, client=None, host="127.0.0.1"):
         return pki.curl(f"https://{host}:{self.port}{path}", *arguments, ca=ca or self.authority.file, client=client)
@@ -132,6 +138,7 @@ def test_a_client_shows_a_certificate_or_gets_health_alone(rig, authorities, pro
     for name, client, words in (
         ("other", other.issue("stranger", "DNS:stranger"), "is signed by no authority that is trusted here"),
         ("expired", own.issue("late", "DNS:late", days=-1), "has expired"),
+        ("not valid yet", own.issue("early", "DNS:early", begins_in=1), "is not valid yet"),
     ):
         status, _, said = it.curl("/metrics", client=client)
         assert status == 0 and "alert" in said, (name, said)
@@ -180,6 +187,55 @@ def test_a_bad_file_changes_nothing(rig, authorities, program):
     it.key.write_bytes(good[1])
     waiting.until(lambda: it.metrics().sum(it.prefix + "config_last_reload_success") == 1, WATCHED, it.running.log)
     assert it.curl("/readyz")[1] == "ready\n" and it.serial() == first
+
+
+@both
+def test_a_certificate_of_another_time_is_shown_and_told_of(rig, daemon, authorities, program):  # noqa: F811
+    """A clock that is wrong must not keep a program from starting; whoever asks says at most that the certificate is bad."""
+    own = authorities["own"]
+    early, late = own.issue("early", begins_in=1), own.issue("late", days=-1)
+    it = Shown(rig, program, own)
+
+    def refused(signed, words, curls):
+        it.put_now(*signed)
+        warning = f"tls_certificate_file: the certificate {words}; whoever asks will refuse it"
+        waiting.until(lambda: it.said(warning), WATCHED, it.running.log)
+        status, _, said = it.curl()
+        assert status == 0 and curls in said, said
+        it.says("the other side refuses: ")
+        # An expired one is no reason to restart a program that does its work.
+        assert it.curl("/livez", "--insecure")[0] == 200
+        settings = {"tls_certificate_file": str(signed[0]), "tls_key_file": str(signed[1]), "ip_listen_address": "127.0.0.1"}
+        checked = daemon(program, f"checked {words}", **settings)
+        done = checked.command("--check")
+        assert done.returncode == 0 and f"warning: {warning}" in done.stderr, done
+
+    refused(early, "is not valid yet", "certificate is not yet valid")
+    refused(late, "has expired", "certificate has expired")
+    it.put_now(*own.issue("in time"))
+    waiting.until(lambda: it.curl()[0] == 200, WATCHED, it.running.log)
+
+
+@both
+def test_keys_of_each_kind_and_form_are_taken(rig, authorities, program):
+    own = authorities["own"]
+    it = Shown(rig, program, own)
+    for kind, form, words in (
+        (("rsa:2048",), (), "BEGIN PRIVATE KEY"),
+        (("rsa:2048",), ("-traditional",), "BEGIN RSA PRIVATE KEY"),
+        (("ec", "-pkeyopt", "ec_paramgen_curve:P-384"), ("-traditional",), "BEGIN EC PRIVATE KEY"),
+        (("ed25519",), (), "BEGIN PRIVATE KEY"),
+    ):
+        certificate, key = own.issue("kinds", kind=("-newkey", *kind, "-nodes"))
+        pki.openssl("pkey", "-in", key, *form, "-out", key)
+        assert words in key.read_text()
+        it.put_now(certificate, key)
+        shown = serial(certificate.read_bytes())
+        waiting.until(lambda: it.serial() == shown, WATCHED, it.running.log)
+        assert it.curl()[0] == 200, (kind, it.running.log())
+    pki.openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", key)
+    it.put_now(certificate, key)
+    it.says("is not taken", "tls_key_file", "holds no private key; a PEM file without a password is expected")
 
 
 @both

@@ -71,6 +71,7 @@ def flawed(ours, stranger):
     return {
         "another authority": (server(sign(stranger)), "its certificate is of an unknown issuer"),
         "expired": (server(sign(ours, days=-1)), "its certificate has expired"),
+        "not valid yet": (server(sign(ours, begins_in=1)), "its certificate is not valid yet"),
         "another name": (server(sign(ours, names=ANY_NAME)), "its certificate is for another name"),
         "no client certificate": (server(good, clients_of=ours), "it wants a client certificate"),
         "no client certificate, TLS 1.2": (

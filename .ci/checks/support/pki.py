@@ -40,13 +40,14 @@ class Authority:
         (self.folder / "index").write_text("")
         (self.folder / "ca.cnf").write_text(CONFIGURATION.format(folder=self.folder))
 
-    def issue(self, name, names=LOCAL, days=30):
-        """A certificate and its key, valid for so many days from an hour ago; negative: it has expired so long ago."""
+    def issue(self, name, names=LOCAL, days=30, begins_in=None, kind=CURVE):
+        """A certificate and its key, valid for so many days from an hour ago, or until then from so many days on; negative
+        days: it has expired so long ago."""
         certificate, key, request = (self.folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
-        openssl("req", "-new", *CURVE, "-keyout", key, "-out", request, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}")
+        openssl("req", "-new", *kind, "-keyout", key, "-out", request, "-subj", f"/CN={name}", "-addext", f"subjectAltName={names}")
         now = datetime.now(timezone.utc)
         ends = now + timedelta(days=days)
-        begins = min(now - timedelta(hours=1), ends - timedelta(days=1))
+        begins = now + timedelta(days=begins_in) if begins_in else min(now - timedelta(hours=1), ends - timedelta(days=1))
         stamps = ["-startdate", begins.strftime("%Y%m%d%H%M%SZ"), "-enddate", ends.strftime("%Y%m%d%H%M%SZ")]
         files = ["-cert", self.file, "-keyfile", self.key, "-in", request, "-out", certificate]
         openssl("ca", "-batch", "-notext", "-config", self.folder / "ca.cnf", *stamps, *files)

@@ -51,6 +51,8 @@ class Program:
         self.arguments = list(arguments)
         self.lines = []
         self.port = None
+        # That of TLS, for a program that speaks it.
+        self.context = None
         self.start()
 
     def start(self):
@@ -89,7 +91,7 @@ class Program:
         return "\n".join(self.lines[-60:])
 
     def get(self, path, **options):
-        return requests.send("GET", self.port, path, **options)
+        return requests.send("GET", self.port, path, **{"context": self.context} | options)
 
     def metrics(self):
         return metrics.read(self.get("/metrics").body)

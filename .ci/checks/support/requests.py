@@ -12,9 +12,12 @@ class Answer:
     body: bytes
 
 
-def send(method, port, path, body=None, headers=None, host="127.0.0.1", timeout=10):
-    """One request on a connection of its own; the path goes out as it stands."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+def send(method, port, path, body=None, headers=None, host="127.0.0.1", timeout=10, context=None):
+    """One request on a connection of its own, with a `context` over TLS; the path goes out as it stands."""
+    if context:
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in (headers or {}).items():

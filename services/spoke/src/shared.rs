@@ -35,6 +35,9 @@ impl<K: PartialEq, T: Clone + Send + 'static> Shared<K, T> {
         let asked = Instant::now();
         let mut last = self.0.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.key == key && last.begun >= asked) {
+            // The next one waits until what has arrived was looked at: else all who waited together would be answered
+            // together, before anybody who asks for something else.
+            tokio::task::yield_now().await;
             return Ok(last.made.clone());
         }
         let begun = Instant::now();

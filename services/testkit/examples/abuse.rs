@@ -6,11 +6,16 @@
 //! | `silent ADDRESS COUNT SOURCES` | so many that never send |
 //! | `flood ADDRESS COUNT SOURCES PATH` | so many that ask for a path, each again as soon as it is answered |
 //! | `honest ADDRESS SAMPLES PATH` | asks for a path so often, on a new connection and 10 ms apart; prints the median and the 95th percentile in microseconds |
+//! | `shake ADDRESS COUNT SOURCES ca=FILE` | so many handshakes at a time, each followed by the next as soon as it is done |
 //! | `sources ADDRESS COUNT` | says `ready`, posts as so many sources from 16 addresses, 192 at a time, and prints the number of answers of each status |
 //!
-//! The first three say `ready` once each connection was tried, go on until standard input ends (a connection that is
-//! closed is opened again a second later), and then print `opened N closed N` and the number of answers of each status.
-//! `SOURCES` addresses, from 127.1.0.1 on, share their connections; the honest client is 127.0.0.1.
+//! With `ca=FILE` at the end, which holds the authority of the other side's certificate, all of it goes over TLS; `slow` then
+//! sends the first message of a handshake, and `silent` not even that.
+//!
+//! Who abuses says `ready` once each connection was tried, goes on until standard input ends (a connection that is
+//! closed is opened again a second later), and then prints `opened N closed N` and the number of answers of each status, of
+//! `shake` that of handshakes as 0. `SOURCES` addresses, from 127.1.0.1 on, share their connections; the honest client is
+//! 127.0.0.1.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,13 +29,19 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use testkit::post::{now_ms, post};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 
 /// How long an attempt to connect may take, and an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,40 +54,66 @@ struct Seen {
     answers: BTreeMap<u16, u64>,
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, act(&arguments));
+/// Where the program is, and how it is spoken to.
+struct Way {
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
 }
 
-async fn act(arguments: &[String]) {
-    let (what, address) = (arguments[0].as_str(), arguments[1].parse().unwrap());
+/// A connection that is open, over TLS or not.
+type Open = Box<dyn Both>;
+trait Both: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Both for S {}
+
+fn main() {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let authority = arguments.pop_if(|last| last.starts_with("ca="));
+    let tls = authority.map(|authority| trusting(&authority[3..]));
+    let way = Rc::new(Way { address: arguments[1].parse().unwrap(), tls });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, act(way, &arguments));
+}
+
+/// Trusts what the authority of this file has signed. Each handshake is a whole one: none resumes the one before.
+fn trusting(file: &str) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let mut config = config.with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+async fn act(way: Rc<Way>, arguments: &[String]) {
+    let what = arguments[0].as_str();
     let count: usize = arguments[2].parse().unwrap();
     match what {
-        "honest" => honest(address, count, &arguments[3]).await,
-        "sources" => sources(address, count).await,
-        _ => abuse(what, address, count, arguments).await,
+        "honest" => honest(&way, count, &arguments[3]).await,
+        "sources" => sources(way, count).await,
+        _ => abuse(what, way, count, arguments).await,
     }
 }
 
-async fn abuse(what: &str, address: SocketAddr, count: usize, arguments: &[String]) {
+async fn abuse(what: &str, way: Rc<Way>, count: usize, arguments: &[String]) {
     let sources: usize = arguments[3].parse().unwrap();
     let seen = Rc::new(RefCell::new(Seen::default()));
     for number in 0..count {
         let source = Ipv4Addr::new(127, 1, 0, u8::try_from(number % sources + 1).unwrap());
-        let (seen, what) = (Rc::clone(&seen), what.to_owned());
+        let (seen, way, what) = (Rc::clone(&seen), Rc::clone(&way), what.to_owned());
         let request = request(arguments.get(4).map_or("/", String::as_str), "keep-alive");
         spawn_local(async move {
             loop {
-                let stream = connect(address, source).await;
+                let stream = way.connect(source).await;
                 seen.borrow_mut().tried += 1;
                 if let Ok(stream) = stream {
                     seen.borrow_mut().opened += 1;
                     // However it ended, it did.
                     let _ = match what.as_str() {
-                        "slow" => drip(stream).await,
+                        "slow" => drip(stream, &way.first_bytes()).await,
                         "silent" => wait(stream).await,
-                        "flood" => ask_again(stream, &request, &seen).await,
+                        "flood" => ask_again(&way, stream, &request, &seen).await,
+                        "shake" => shake_again(&way, stream, source, &seen).await,
                         other => unreachable!("{other}: nobody does that"),
                     };
                     seen.borrow_mut().closed += 1;
@@ -97,33 +134,68 @@ async fn abuse(what: &str, address: SocketAddr, count: usize, arguments: &[Strin
     }
 }
 
-async fn connect(address: SocketAddr, source: Ipv4Addr) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(source.into(), 0))?;
-    timeout(PATIENCE, socket.connect(address)).await?
+impl Way {
+    async fn connect(&self, source: Ipv4Addr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(source.into(), 0))?;
+        timeout(PATIENCE, socket.connect(self.address)).await?
+    }
+
+    /// Speaks TLS where that is spoken.
+    async fn open(&self, stream: TcpStream) -> io::Result<Open> {
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let connector = TlsConnector::from(Arc::clone(tls));
+        Ok(Box::new(connector.connect(self.address.ip().into(), stream).await?))
+    }
+
+    /// What a client sends first, without its end.
+    fn first_bytes(&self) -> Vec<u8> {
+        let Some(tls) = &self.tls else {
+            return [&b"GET / HTTP/1.1\r\nX: "[..], &[b'x'; 1000]].concat();
+        };
+        let mut hello = Vec::new();
+        let mut client = ClientConnection::new(Arc::clone(tls), self.address.ip().into()).unwrap();
+        client.write_tls(&mut hello).unwrap();
+        hello.pop();
+        hello
+    }
 }
 
 fn request(path: &str, connection: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: {connection}\r\n\r\n")
 }
 
-async fn drip(mut stream: TcpStream) -> io::Result<()> {
-    stream.write_all(b"GET / HTTP/1.1\r\nX: ").await?;
-    loop {
-        stream.write_all(b"x").await?;
+async fn drip(mut stream: TcpStream, bytes: &[u8]) -> io::Result<()> {
+    for byte in bytes {
+        stream.write_all(&[*byte]).await?;
         let mut nothing = [0; 1];
         // What is sent fails a step late: the end of what comes back is the sign.
         if let Ok(ended) = timeout(Duration::from_secs(1), stream.read(&mut nothing)).await {
             return ended.map(drop);
         }
     }
+    wait(stream).await
 }
 
 async fn wait(mut stream: TcpStream) -> io::Result<()> {
     stream.read(&mut [0; 1]).await.map(drop)
 }
 
-async fn ask_again(mut stream: TcpStream, request: &str, seen: &RefCell<Seen>) -> io::Result<()> {
+async fn shake_again(
+    way: &Way,
+    mut stream: TcpStream,
+    source: Ipv4Addr,
+    seen: &RefCell<Seen>,
+) -> io::Result<()> {
+    loop {
+        way.open(stream).await?;
+        *seen.borrow_mut().answers.entry(0).or_default() += 1;
+        stream = way.connect(source).await?;
+    }
+}
+
+async fn ask_again(way: &Way, stream: TcpStream, request: &str, seen: &RefCell<Seen>) -> io::Result<()> {
+    let mut stream = way.open(stream).await?;
     let mut buffer = Vec::new();
     loop {
         stream.write_all(request.as_bytes()).await?;
@@ -133,7 +205,7 @@ async fn ask_again(mut stream: TcpStream, request: &str, seen: &RefCell<Seen>) -
 }
 
 /// Reads one answer that tells its length.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u16> {
+async fn answer(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<u16> {
     buffer.clear();
     let end = loop {
         if stream.read_buf(buffer).await? == 0 {
@@ -153,13 +225,13 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u16>
     Ok(head[9..12].parse().unwrap())
 }
 
-async fn honest(address: SocketAddr, samples: usize, path: &str) {
+async fn honest(way: &Way, samples: usize, path: &str) {
     let (mut took, mut failed) = (Vec::with_capacity(samples), 0_usize);
     let request = request(path, "close");
     for _ in 0..samples {
         let begun = Instant::now();
         let asked = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let mut stream = way.open(TcpStream::connect(way.address).await?).await?;
             stream.write_all(request.as_bytes()).await?;
             answer(&mut stream, &mut Vec::new()).await
         };
@@ -172,16 +244,17 @@ async fn honest(address: SocketAddr, samples: usize, path: &str) {
     println!("median {} p95 {} failed {failed}", took[samples / 2], took[samples * 95 / 100]);
 }
 
-async fn sources(address: SocketAddr, count: usize) {
+async fn sources(way: Rc<Way>, count: usize) {
     let seen = Rc::new(RefCell::new(Seen::default()));
     let next = Rc::new(RefCell::new(0..count));
     let mut all = Vec::new();
     println!("ready");
     // Posts are synced in groups, so only many at a time are many a second.
     for connection in 0..192 {
-        let (seen, next) = (Rc::clone(&seen), Rc::clone(&next));
+        let (seen, next, way) = (Rc::clone(&seen), Rc::clone(&next), Rc::clone(&way));
         all.push(spawn_local(async move {
-            let mut stream = connect(address, Ipv4Addr::new(127, 1, 0, 1 + connection % 16)).await.unwrap();
+            let stream = way.connect(Ipv4Addr::new(127, 1, 0, 1 + connection % 16)).await.unwrap();
+            let mut stream = way.open(stream).await.unwrap();
             let mut buffer = Vec::new();
             loop {
                 let Some(number) = next.borrow_mut().next() else { return };

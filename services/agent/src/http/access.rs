@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use serde::Deserialize;
 
 use super::hosts::Hosts;
 use super::networks::Networks;
 use crate::config::keys::{Key, Kind};
 use crate::config::{ConfigError, Configuration, Named};
+use crate::tls::faults::out_of_date;
 use crate::tls::files::{Fault, authorities, certificates, private_key};
 use crate::tls::secrets::{Accepted, tokens};
 use crate::tls::{VERSIONS, provider};
@@ -58,6 +59,8 @@ pub(super) const KEYS: [Key; 7] = [
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Why whoever asks will refuse the certificate that is shown: it counts at another time.
+    pub(super) out_of_date: Option<String>,
     /// Whether a certificate of the client's is wanted.
     pub(super) certificates: bool,
     pub(super) tokens: Option<Accepted>,
@@ -105,6 +108,8 @@ impl Access {
         let health_port = written.health_port;
         let mut files = Files::default();
         let certificates = client_ca.is_some();
+        let own = chain.as_ref().and_then(|(chain, _)| chain.first());
+        let out_of_date = own.and_then(|own| out_of_date(own, UnixTime::now()));
         let tls = match (chain, key, client_ca) {
             (Some((chain, certificate)), Some((key, named)), client_ca) => {
                 let (roots, client_ca) = client_ca.unzip();
@@ -140,13 +145,14 @@ impl Access {
             .transpose()?;
         let hosts = Hosts::parse(&written.allowed_hosts.unwrap_or_default())
             .map_err(|words| configuration.fault("allowed_hosts", words))?;
-        Ok(Self { tls, certificates, tokens, networks, hosts, health_port, files })
+        Ok(Self { tls, out_of_date, certificates, tokens, networks, hosts, health_port, files })
     }
 
     /// Everybody, in plain HTTP.
     pub(super) fn open() -> Self {
         Self {
             tls: None,
+            out_of_date: None,
             certificates: false,
             tokens: None,
             networks: None,
@@ -259,10 +265,39 @@ fn server(
     };
     let mut tls = building.with_single_cert(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            fault("tls_key_file", &"this is not the key of the certificate; write both before either is looked at, or give the right one")
+            fault("tls_key_file", &"this is not the key of the certificate; write both before either is looked at, have its own certificate first in its file, or give the right one")
         }
         error => fault("tls_key_file", &error),
     })?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::files::tests::made;
+
+    #[test]
+    fn a_key_goes_with_the_first_certificate_of_the_file() {
+        let judged = |chain: &[CertificateDer<'static>], key: &str| {
+            let roots = authorities(&made("authority.pem")).unwrap();
+            let built = server(chain.to_vec(), private_key(&made(key)).unwrap(), Some(roots));
+            built.map(drop).map_err(|Mismatch { key, words }| (key, words))
+        };
+        let chain = certificates(&made("chain.pem")).unwrap();
+        for key in ["own.pkcs8.key", "own.sec1.key"] {
+            assert_eq!(judged(&chain, key), Ok(()));
+            assert_eq!(judged(&chain[..1], key), Ok(()));
+        }
+        let turned: Vec<_> = chain.iter().rev().cloned().collect();
+        for (chain, key) in [(&chain, "rsa.pkcs1.key"), (&turned, "own.pkcs8.key")] {
+            let (at, words) = judged(chain, key).unwrap_err();
+            assert_eq!(at, "tls_key_file");
+            assert!(
+                words.contains("not the key of the certificate") && words.contains("first in its file"),
+                "{words}"
+            );
+        }
+    }
 }

@@ -71,6 +71,7 @@ impl Entrance {
     /// # Errors
     /// The metrics cannot be made.
     pub fn new(rules: Rules, own_names: Vec<String>, registry: &Registry) -> prometheus::Result<Self> {
+        tell(&rules);
         Ok(Self(Arc::new(Inner {
             rules: RwLock::new(Arc::new(rules)),
             own_names: RwLock::new(own_names),
@@ -86,6 +87,7 @@ impl Entrance {
     /// Other rules hold from now on: certificates and limits of time for new connections and the next wait, the rest
     /// from the next request on.
     pub fn change(&self, rules: Rules) {
+        tell(&rules);
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
@@ -164,6 +166,13 @@ impl Entrance {
             self.0.in_flight.fetch_sub(bytes, Ordering::Relaxed);
             self.0.counts.in_flight.sub(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
+    }
+}
+
+/// Such a certificate is taken all the same: a clock that is wrong, here or there, must not keep a program from starting.
+fn tell(rules: &Rules) {
+    if let Some(warning) = rules.certificate_warning() {
+        tracing::warn!("{warning}");
     }
 }
 

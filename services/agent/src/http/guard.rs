@@ -81,15 +81,18 @@ where
             }
             return Leaving::of(answer, &connection);
         }
-        // Who posts begins once the body is there: until then it is the client that takes its time.
-        let posts = *request.method() == Method::POST;
-        let place = if posts { None } else { entrance.begin(&connection).await };
-        if posts {
+        let mut place = None;
+        if *request.method() == Method::POST {
+            // Who posts begins once the body is there: until then it is the client that takes its time.
             let visitor = Visitor { entrance: entrance.clone(), connection: Arc::clone(&connection) };
             request.extensions_mut().insert(visitor);
-        } else if place.is_none() {
-            entrance.refuse(Refusal::Requests, connection.peer, &"");
-            return Leaving::of(no_room(Refusal::Requests), &connection);
+        } else if !health::is_health(request.uri().path()) {
+            // Health is answered at once whatever takes long: else what supervises would end a program for being busy.
+            place = entrance.begin(&connection).await;
+            if place.is_none() {
+                entrance.refuse(Refusal::Requests, connection.peer, &"");
+                return Leaving::of(no_room(Refusal::Requests), &connection);
+            }
         }
         let request = request.map(|body| Arriving { body, connection: Arc::clone(&connection) });
         let Ok(answer) = TowerToHyperService::new(warp::service(pages)).call(request).await;

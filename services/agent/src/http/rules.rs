@@ -49,6 +49,7 @@ impl Rules {
                  or keep others away with a firewall or a network policy (docs/security.md)"
             ));
         }
+        all.extend(self.certificate_warning());
         if self.access.tells_tokens() {
             all.push(
                 "tokens_file without TLS: whoever listens on the way can read the tokens; set tls_certificate_file and tls_key_file"
@@ -56,6 +57,12 @@ impl Rules {
             );
         }
         all
+    }
+
+    /// What a person should know about the certificate that the program shows.
+    pub(super) fn certificate_warning(&self) -> Option<String> {
+        let words = self.access.out_of_date.as_ref()?;
+        Some(format!("tls_certificate_file: the certificate {words}; whoever asks will refuse it"))
     }
 
     /// Each key that is in force, as `--check` prints it.

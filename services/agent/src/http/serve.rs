@@ -282,16 +282,34 @@ mod tests {
 
     use prometheus::Registry;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+    use tokio::sync::{Notify, watch};
+    use warp::path::FullPath;
 
     use super::super::answer;
+    use super::super::guard::Visitor;
+    use super::super::limits::Limits;
     use super::*;
 
-    async fn exchange(address: SocketAddr, request: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+    const HERE: [u8; 4] = [127, 0, 0, 1];
+    const THERE: [u8; 4] = [127, 0, 0, 2];
+
+    /// All that comes back for this line of a request.
+    async fn asked(address: SocketAddr, from: [u8; 4], line: &str) -> String {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answered = String::new();
         stream.read_to_string(&mut answered).await.unwrap();
         answered
+    }
+
+    fn counted(registry: &Registry, reason: &str, times: u64) {
+        let counted = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let line = format!("http_refused_total{{reason=\"{reason}\"}} {times}\n");
+        assert!(counted.contains(&line), "{line}{counted}");
     }
 
     #[tokio::test]
@@ -317,14 +335,92 @@ mod tests {
             (health, "GET /a", 404),
             (health, "GET /readyz", 200),
         ] {
-            let request = format!("{line} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-            let answered = exchange(address, &request).await;
+            let answered = asked(address, HERE, line).await;
             assert!(answered.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answered:?}");
         }
-        let counted = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for (reason, times) in [("malformed", 2), ("url", 1), ("headers", 1), ("token", 0)] {
-            let line = format!("http_refused_total{{reason=\"{reason}\"}} {times}\n");
-            assert!(counted.contains(&line), "{line}{counted}");
+            counted(&registry, reason, times);
+        }
+    }
+
+    /// A listener of which `/hold` is answered once it is let go, and says when it has begun.
+    struct Held {
+        address: SocketAddr,
+        registry: Registry,
+        begun: Arc<Notify>,
+        go: Arc<Notify>,
+        _stop: watch::Sender<bool>,
+    }
+
+    impl Held {
+        fn within(limits: Limits) -> Self {
+            let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+            let (address, registry) = (sockets.address, Registry::new());
+            let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let (held, until) = (Arc::clone(&begun), Arc::clone(&go));
+            let page = warp::path::full().and(warp::ext::optional()).then(
+                move |path: FullPath, visitor: Option<Visitor>| {
+                    let (held, until) = (Arc::clone(&held), Arc::clone(&until));
+                    async move {
+                        let place = match visitor {
+                            Some(visitor) => visitor.begin().await.map(Some),
+                            None => Ok(None),
+                        };
+                        if let Err(answer) = place {
+                            return *answer;
+                        }
+                        if path.as_str() == "/hold" {
+                            held.notify_one();
+                            until.notified().await;
+                        }
+                        answer::text(200, "there\n")
+                    }
+                },
+            );
+            let (stop, stopped) = Stop::by_hand();
+            let rules = Rules { limits, ..Rules::open() };
+            let entrance = Entrance::new(rules, Vec::new(), &registry).unwrap();
+            tokio::spawn(serve(sockets, page, entrance, Duration::from_secs(1), stopped));
+            Self { address, registry, begun, go, _stop: stop }
+        }
+    }
+
+    #[tokio::test]
+    async fn more_requests_than_may_be_are_told_to_come_again_and_health_is_answered() {
+        let held = Held::within(Limits { requests: 1, ..Limits::default() });
+        for line in ["GET /hold", "POST /hold"] {
+            let first = tokio::spawn(asked(held.address, HERE, line));
+            held.begun.notified().await;
+            for (from, line) in [(HERE, "GET /a"), (THERE, "GET /a"), (THERE, "POST /a")] {
+                let answered = asked(held.address, from, line).await;
+                assert!(answered.starts_with("HTTP/1.1 503 "), "{line}: {answered}");
+                assert!(answered.contains("\r\nretry-after: 5\r\n"), "{line}: {answered}");
+                assert!(answered.contains("as max_requests allows"), "{line}: {answered}");
+            }
+            assert!(asked(held.address, HERE, "GET /livez").await.starts_with("HTTP/1.1 200 "));
+            held.go.notify_one();
+            assert!(first.await.unwrap().starts_with("HTTP/1.1 200 "));
+            assert!(
+                asked(held.address, THERE, "GET /a").await.starts_with("HTTP/1.1 200 "),
+                "there is room again"
+            );
+        }
+        counted(&held.registry, "requests", 6);
+    }
+
+    #[tokio::test]
+    async fn more_requests_of_one_address_than_may_be_wait_and_those_of_others_do_not() {
+        let held = Held::within(Limits { requests_per_address: 1, ..Limits::default() });
+        let first = tokio::spawn(asked(held.address, HERE, "GET /hold"));
+        held.begun.notified().await;
+        let second = tokio::spawn(asked(held.address, HERE, "GET /a"));
+        assert!(asked(held.address, THERE, "GET /a").await.starts_with("HTTP/1.1 200 "));
+        assert!(asked(held.address, HERE, "GET /livez").await.starts_with("HTTP/1.1 200 "));
+        // All that came after it was answered.
+        assert!(!second.is_finished());
+        held.go.notify_one();
+        for one in [first, second] {
+            assert!(one.await.unwrap().starts_with("HTTP/1.1 200 "));
         }
     }
 }

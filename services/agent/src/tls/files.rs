@@ -94,3 +94,90 @@ pub fn authorities(content: &[u8]) -> Result<RootCertStore, Fault> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::PathBuf;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// Made by openssl; `chain.pem` has the own certificate and the one that signed it, which `authority.pem` signed.
+    pub(crate) fn made(name: &str) -> Vec<u8> {
+        read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)).unwrap()
+    }
+
+    #[test]
+    fn what_is_read_is_a_file_and_not_too_large() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read(folder.path()).unwrap_err().to_string(), "not a file");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "not a file", "and nobody was waited for");
+        std::fs::remove_file(&path).unwrap();
+        for (bytes, taken) in [(0, true), (1 << 20, true), ((1 << 20) + 1, false)] {
+            std::fs::write(&path, vec![b'x'; bytes]).unwrap();
+            assert_eq!(read(&path).is_ok_and(|content| content.len() == bytes), taken, "{bytes}");
+        }
+        assert_eq!(read(&path).unwrap_err().to_string(), "larger than 1048576 bytes");
+    }
+
+    #[test]
+    fn certificates_are_those_of_the_file_in_its_order() {
+        let chain = made("chain.pem");
+        let all = certificates(&chain).unwrap();
+        let second = String::from_utf8(chain.clone()).unwrap().rfind("-----BEGIN").unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[..1], certificates(&chain[..second]).unwrap());
+        assert_eq!(all[1..], certificates(&chain[second..]).unwrap());
+        // A key beside it is none of them.
+        assert_eq!(certificates(&[made("own.pkcs8.key"), chain.clone()].concat()).unwrap(), all);
+        for content in [Vec::new(), b"no certificate".to_vec(), made("own.pkcs8.key")] {
+            assert!(certificates(&content).unwrap_err().0.starts_with("holds no certificate"));
+        }
+        let half = certificates(&chain[..second + 300]).unwrap_err();
+        assert!(half.0.starts_with("no certificates in PEM form"), "{half}");
+    }
+
+    #[test]
+    fn a_private_key_is_taken_in_each_form_without_a_password() {
+        let form = |name: &str| match private_key(&made(name)).unwrap() {
+            PrivateKeyDer::Pkcs8(_) => "PKCS#8",
+            PrivateKeyDer::Pkcs1(_) => "PKCS#1",
+            PrivateKeyDer::Sec1(_) => "SEC1",
+            _ => "another",
+        };
+        for (name, expected) in
+            [("own.pkcs8.key", "PKCS#8"), ("own.sec1.key", "SEC1"), ("rsa.pkcs1.key", "PKCS#1")]
+        {
+            assert_eq!(form(name), expected);
+            assert!(
+                crate::tls::provider()
+                    .key_provider
+                    .load_private_key(private_key(&made(name)).unwrap())
+                    .is_ok()
+            );
+        }
+        for content in [Vec::new(), made("chain.pem"), made("own.encrypted.key")] {
+            assert!(private_key(&content).unwrap_err().0.starts_with("holds no private key"));
+        }
+        let half = private_key(&made("own.pkcs8.key")[..150]).unwrap_err().0;
+        assert!(half.starts_with("no private key in PEM form"), "{half}");
+        let own = String::from_utf8(made("own.pkcs8.key")).unwrap();
+        assert!(!half.contains(own.lines().nth(1).unwrap()), "nothing of it is told: {half}");
+    }
+
+    #[test]
+    fn authorities_are_all_of_the_file_or_none() {
+        let authority = made("authority.pem");
+        let twice = [authority.clone(), made("chain.pem")].concat();
+        assert_eq!(authorities(&authority).unwrap().len(), 1);
+        assert_eq!(authorities(&twice).unwrap().len(), 3);
+        let odd = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let fault = authorities(&[&authority[..], odd].concat()).unwrap_err().0;
+        assert!(fault.starts_with("certificate 2 of the file is none that can sign others"), "{fault}");
+        assert!(authorities(b"").is_err());
+    }
+}
