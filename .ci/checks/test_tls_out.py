@@ -341,6 +341,9 @@ def test_tokens_are_sent_and_renewed_and_a_wrong_one_loses_nothing(rig, peers, t
     hub.all_arrives(spokes, upstream)
     accepted.discard(TOKEN)
     hub.all_arrives(spokes, upstream)
+    assert hub.count("delivery_failures_total") == failed
+    hub.lost_nothing()
+    assert len(upstream.posts()) == len(set(upstream.posts())), "each once"
     # A file that has none changes nothing.
     for file in (polls, posts):
         replace(file, "too-short\n")
@@ -350,8 +353,6 @@ def test_tokens_are_sent_and_renewed_and_a_wrong_one_loses_nothing(rig, peers, t
         replace(file, OTHER)
         hub.hang_up("taken")
     assert hub.count("delivery_failures_total") == failed
-    hub.lost_nothing()
-    assert len(upstream.posts()) == len(set(upstream.posts())), "each once"
     for place in (hub.program.log(), hub.program.get("/").body.decode(), hub.program.get("/metrics").body.decode()):
         assert TOKEN not in place and OTHER not in place
 

@@ -193,7 +193,7 @@ async fn shake_again(
     let hello = way.first_bytes();
     loop {
         stream.write_all(&hello).await?;
-        stream.read(&mut [0; 1]).await?;
+        stream.read_exact(&mut [0; 1]).await?;
         *seen.borrow_mut().answers.entry(0).or_default() += 1;
         stream = way.connect(source).await?;
     }
