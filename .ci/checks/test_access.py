@@ -50,7 +50,7 @@ def test_tokens(rig, program):
     for path in PAGES:
         none = ask(path)
         assert (none.status, none.headers["www-authenticate"]) == (401, 'Bearer realm="pattoo"'), path
-    for wrong in (bearer(NEW), bearer(OLD[:-1]), bearer(OLD + "x"), bearer(""), {"Authorization": OLD}, {"Authorization": f"Basic {OLD}"}):
+    for wrong in (bearer(NEW), bearer(OLD[:-1]), bearer(OLD + "x"), bearer(OLD.upper()), bearer(""), {"Authorization": OLD}, {"Authorization": f"Basic {OLD}"}):
         answer = ask(headers=wrong)
         assert answer.status == 401 and "invalid_token" in answer.headers["www-authenticate"], wrong
     assert [ask(path).status for path in HEALTH] == [200] * 3

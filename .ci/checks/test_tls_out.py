@@ -344,6 +344,15 @@ def test_tokens_are_sent_and_renewed_and_a_wrong_one_loses_nothing(rig, peers, t
     assert hub.count("delivery_failures_total") == failed
     hub.lost_nothing()
     assert len(upstream.posts()) == len(set(upstream.posts())), "each once"
+    # A file that has none changes nothing.
+    for file in (polls, posts):
+        replace(file, "too-short\n")
+        hub.hang_up("refused")
+        hub.polled(spokes[0])
+        hub.all_arrives(spokes, upstream)
+        replace(file, OTHER)
+        hub.hang_up("taken")
+    assert hub.count("delivery_failures_total") == failed
     for place in (hub.program.log(), hub.program.get("/").body.decode(), hub.program.get("/metrics").body.decode()):
         assert TOKEN not in place and OTHER not in place
 
@@ -356,7 +365,8 @@ def check(binaries, folder, **environment):
 def test_the_system_s_authorities_count_where_no_file_is_named(rig, authorities, peers, binaries):
     ours, _ = authorities
     spoke = peers(made_up.spoke(f"{1:064x}", server(sign(ours))))
-    upstream = peers(taking(server(sign(ours))))
+    # Whose certificate has no address.
+    upstream = peers(taking(server(sign(ours, names="DNS:localhost"))))
     system = {"SSL_CERT_FILE": str(ours.file)}
     # By name, and called by it.
     section = api(upstream.port) | {"tls": True, "tls_name": "localhost"}

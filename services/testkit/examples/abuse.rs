@@ -6,7 +6,7 @@
 //! | `silent ADDRESS COUNT SOURCES` | so many that never send |
 //! | `flood ADDRESS COUNT SOURCES PATH` | so many that ask for a path, each again as soon as it is answered |
 //! | `honest ADDRESS SAMPLES PATH` | asks for a path so often, on a new connection and 10 ms apart; prints the median and the 95th percentile in microseconds |
-//! | `shake ADDRESS COUNT SOURCES ca=FILE` | so many handshakes at a time, each followed by the next as soon as it is done |
+//! | `shake ADDRESS COUNT SOURCES ca=FILE` | so many handshakes at a time, each given up for the next as soon as the other side has done its part |
 //! | `sources ADDRESS COUNT` | says `ready`, posts as so many sources from 16 addresses, 192 at a time, and prints the number of answers of each status |
 //!
 //! With `ca=FILE` at the end, which holds the authority of the other side's certificate, all of it goes over TLS; `slow` then
@@ -110,7 +110,10 @@ async fn abuse(what: &str, way: Rc<Way>, count: usize, arguments: &[String]) {
                     seen.borrow_mut().opened += 1;
                     // However it ended, it did.
                     let _ = match what.as_str() {
-                        "slow" => drip(stream, &way.first_bytes()).await,
+                        "slow" => {
+                            let bytes = way.first_bytes();
+                            drip(stream, &bytes[..bytes.len() - 1]).await
+                        }
                         "silent" => wait(stream).await,
                         "flood" => ask_again(&way, stream, &request, &seen).await,
                         "shake" => shake_again(&way, stream, source, &seen).await,
@@ -148,7 +151,7 @@ impl Way {
         Ok(Box::new(connector.connect(self.address.ip().into(), stream).await?))
     }
 
-    /// What a client sends first, without its end.
+    /// What a client sends first; a request has no end.
     fn first_bytes(&self) -> Vec<u8> {
         let Some(tls) = &self.tls else {
             return [&b"GET / HTTP/1.1\r\nX: "[..], &[b'x'; 1000]].concat();
@@ -156,7 +159,6 @@ impl Way {
         let mut hello = Vec::new();
         let mut client = ClientConnection::new(Arc::clone(tls), self.address.ip().into()).unwrap();
         client.write_tls(&mut hello).unwrap();
-        hello.pop();
         hello
     }
 }
@@ -187,8 +189,11 @@ async fn shake_again(
     source: Ipv4Addr,
     seen: &RefCell<Seen>,
 ) -> io::Result<()> {
+    // One for all: who abuses wants the other side to compute, not himself.
+    let hello = way.first_bytes();
     loop {
-        way.open(stream).await?;
+        stream.write_all(&hello).await?;
+        stream.read_exact(&mut [0; 1]).await?;
         *seen.borrow_mut().answers.entry(0).or_default() += 1;
         stream = way.connect(source).await?;
     }

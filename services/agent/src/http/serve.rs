@@ -317,8 +317,7 @@ mod tests {
         let sockets = Sockets::bind("127.0.0.1:0".parse().unwrap(), Some(0)).unwrap();
         let (address, health) = (sockets.address, sockets.health_address.unwrap());
         let (_stop, stopped) = Stop::by_hand();
-        let page =
-            warp::path::full().map(|path: warp::path::FullPath| answer::text(200, path.as_str().to_owned()));
+        let page = warp::path::full().map(|path: FullPath| answer::text(200, path.as_str().to_owned()));
         let registry = Registry::new();
         let entrance = Entrance::new(Rules::open(), Vec::new(), &registry).unwrap();
         tokio::spawn(serve(sockets, page, entrance, Duration::from_secs(1), stopped));
