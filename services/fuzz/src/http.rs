@@ -60,7 +60,8 @@ impl World {
 
     /// What is answered to these bytes; with `hangs_up`, no more come after them.
     fn answer(&self, sent: &[u8], hangs_up: bool) -> Vec<u8> {
-        let (mut client, server) = tokio::io::duplex(1 << 16);
+        // Room for all answers: behind a request that is none, hyper waits for no reader who is slow, and cuts its own.
+        let (mut client, server) = tokio::io::duplex(MOST_ANSWERED);
         let talk = async move {
             // Whoever does not listen any longer has answered.
             let _ = client.write_all(sent).await;
