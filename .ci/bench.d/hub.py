@@ -55,7 +55,7 @@ def beside_peers(report, tools, folder, rounds):
     )
     report.tables.append(Table("The hub: 1000 polls", columns, rows, note))
     for other, most in {VMAGENT: 1 / 3, PROMETHEUS: 1 / 8, ORIGINAL: 1 / 20}.items():
-        report.ratio(f"hub's CPU to {other}'s", found[HUB], found[other], most)
+        report.ratio(f"hub's CPU to {other}", found[HUB], found[other], most)
     report.ratio("hub's CPU to the floor's (no bound)", found[HUB], found[FLOOR], float("inf"))
     report.at_most("hub's RSS with 1,000 hosts", memory[HUB][0], 64.0, "MB")
     report.at_most("posts that came late or twice", books[HUB]["late"], 0, "")

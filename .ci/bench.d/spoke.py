@@ -266,7 +266,7 @@ def run(report, tools, folder, effort):
         ("back to back", hot, {MATCHED: 1 / 5, EXPORTER: 1 / 25, ORIGINAL: 1 / 25}),
     ):
         for other, most in bounds.items():
-            report.ratio(f"spoke's CPU, {heading}, to {other}'s", found[SPOKE], found[other], most)
+            report.ratio(f"spoke's CPU, {heading}, to {other}", found[SPOKE], found[other], most)
     for heading, found in (("cold", scraped_cold), ("back to back", scraped_hot)):
         report.ratio(f"CPU of spoke's /metrics, {heading}, to {EXPORTED_TOO}", found[SCRAPED], found[EXPORTED_TOO], 1 / 4)
     report.at_most("system calls of spoke's /metrics", *scraped_calls, "")
