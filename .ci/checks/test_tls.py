@@ -216,6 +216,13 @@ def test_a_certificate_of_another_time_is_shown_and_told_of(rig, daemon, authori
     waiting.until(lambda: it.curl()[0] == 200, WATCHED, it.running.log)
 
 
+def convert(key, *form):
+    """The key in another form, in its own place; openssl empties what it writes to before it reads."""
+    made = key.with_suffix(".made")
+    pki.openssl("pkey", "-in", key, *form, "-out", made)
+    made.rename(key)
+
+
 @both
 def test_keys_of_each_kind_and_form_are_taken(rig, authorities, program):
     own = authorities["own"]
@@ -227,13 +234,13 @@ def test_keys_of_each_kind_and_form_are_taken(rig, authorities, program):
         (("ed25519",), (), "BEGIN PRIVATE KEY"),
     ):
         certificate, key = own.issue("kinds", kind=("-newkey", *kind, "-nodes"))
-        pki.openssl("pkey", "-in", key, *form, "-out", key)
+        convert(key, *form)
         assert words in key.read_text()
         it.put_now(certificate, key)
         shown = serial(certificate.read_bytes())
         waiting.until(lambda: it.serial() == shown, WATCHED, it.running.log)
         assert it.curl()[0] == 200, (kind, it.running.log())
-    pki.openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", key)
+    convert(key, "-aes256", "-passout", "pass:secret")
     it.put_now(certificate, key)
     it.says("is not taken", "tls_key_file", "holds no private key; a PEM file without a password is expected")
 
