@@ -80,7 +80,7 @@ class Site:
         while not condition():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"not within {LIMIT_S} s: {what}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks: the condition is what is waited for
 
     def hub(self, server=True):
         """Ours; without a server posts wait on disk."""

@@ -28,8 +28,12 @@ fn json(hub: &Program, path: &str) -> Value {
 
 /// Posts the captured post as if it were made so many seconds ago, on a host of that name.
 fn give_captured(hub: &Program, seconds_ago: u64, host: &str) {
-    let seconds = (now_ms() / 1000 - seconds_ago).to_string();
-    let body = CAPTURED.replace(STAMP, &seconds).replace("\"localhost\"", &Value::from(host).to_string());
+    give_text(hub, seconds_ago, &CAPTURED.replace("\"localhost\"", &Value::from(host).to_string()));
+}
+
+/// Posts the captured post as a test has changed it.
+fn give_text(hub: &Program, seconds_ago: u64, text: &str) {
+    let body = text.replace(STAMP, &(now_ms() / 1000 - seconds_ago).to_string());
     let answer = post_json(hub.address, "/pattoo/api/v1/agent/receive/captured", body.as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
@@ -154,12 +158,7 @@ fn a_partition_that_cannot_be_written_to_is_not_the_fullest() {
     let folder = folder(NO_API, &[], 1, &["receive: true"]);
     let hub = folder.start(HUB);
     give_captured(&hub, 10, "writable");
-    let snap = CAPTURED
-        .replace("\"rw,relatime", "\"relatime,ro")
-        .replace(AGENT, "snap")
-        .replace(STAMP, &(now_ms() / 1000 - 10).to_string());
-    let answer = post_json(hub.address, "/pattoo/api/v1/agent/receive/captured", snap.as_bytes());
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    give_text(&hub, 10, &CAPTURED.replace("\"rw,relatime", "\"relatime,ro").replace(AGENT, "snap"));
     let series = |agent: &str| {
         let answer = get(hub.address, &format!("/api/v1/hosts/{agent}/history"));
         let history: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
