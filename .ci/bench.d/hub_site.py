@@ -6,12 +6,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
-from processes import Program, free_port
+sys.path.append(str(Path(__file__).resolve().parents[1] / "checks"))
 
+from processes import Program, free_port  # noqa: E402
+from support import waiting  # noqa: E402
 
 # What a site takes a moment for; a machine that is busy with other things may need it.
 LIMIT_S = 180
@@ -76,11 +79,7 @@ class Site:
 
     @staticmethod
     def until(condition, what):
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"not within {LIMIT_S} s: {what}")
-            time.sleep(0.05)  # between two looks: the condition is what is waited for
+        waiting.until(condition, LIMIT_S, what)
 
     def hub(self, server=True):
         """Ours; without a server posts wait on disk."""

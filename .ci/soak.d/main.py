@@ -146,7 +146,7 @@ class Soaked(Site):
 
         try:
             self.until(balanced, "balance")
-        except RuntimeError:
+        except AssertionError:
             return read(), False
         return read(), True
 
