@@ -6,15 +6,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "checks"))
-
-from processes import Program, free_port  # noqa: E402
-from support import waiting  # noqa: E402
+from processes import Program, free_port
+from support import waiting
 
 # What a site takes a moment for; a machine that is busy with other things may need it.
 LIMIT_S = 180

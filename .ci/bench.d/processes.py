@@ -10,6 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from support import passing
+
 START_LIMIT_S = 30
 CPU_CLOCK_OF_PROCESS = 2
 
@@ -37,11 +39,6 @@ def cpu_ns(pid):
     """CPU time of a process: the sum of its threads' schedstat. The threads that have ended are in it too, which schedstat
     forgets, so it is read from the clock of the process, which the scheduler moves with the same numbers."""
     return time.clock_gettime_ns((~pid << 3) | CPU_CLOCK_OF_PROCESS)
-
-
-def schedstat_ns(pid):
-    """CPU time of the threads that live."""
-    return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 class Program:
@@ -162,5 +159,4 @@ class Program:
 
     @staticmethod
     def _traced(pid):
-        tasks = Path(f"/proc/{pid}/task").glob("*/status")
-        return all("TracerPid:\t0" not in task.read_text() for task in tasks)
+        return all("TracerPid:\t0" not in said for said in passing.of_threads(pid, "status"))

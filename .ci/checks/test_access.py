@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import metrics, pki, requests, waiting
+from support import metrics, passing, pki, requests, waiting
 from support.paths import HUB, SPOKE
 from test_commands import both, daemon  # noqa: F401 (a fixture)
 from test_reload import WATCHED
@@ -168,10 +168,10 @@ def test_files_are_for_owner_and_group_alone(daemon, program):  # noqa: F811
     for folder in made:
         folder.rmdir()
     assert it.command("--start").returncode == 0
-    found = [path for folder in made for path in (folder, *folder.rglob("*"))]
+    found = {path: status for folder in made for path, status in ((folder, folder.lstat()), *passing.below(folder).items())}
     assert any(path.name.endswith(".agent_id") for path in found) and any(path.suffix == ".pid" for path in found)
     assert (it.folder.path / "log" / "pattoo-daemon.log").exists()
-    loose = {str(path): oct(stat.S_IMODE(path.lstat().st_mode)) for path in found if path.lstat().st_mode & 0o027}
+    loose = {str(path): oct(stat.S_IMODE(status.st_mode)) for path, status in found.items() if status.st_mode & 0o027}
     assert not loose, loose
     limits = Path(f"/proc/{it.pid()}/limits").read_text()
     assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), limits

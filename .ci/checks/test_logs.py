@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from support import frozen, waiting
+from support import frozen, passing, waiting
 from support.paths import HUB, SPOKE
 from support.programs import Program, api
 from test_commands import Daemon, both, free_port
@@ -133,7 +133,7 @@ def test_files_stay_below_their_bound(logged):
     waiting.until(old.exists, 15, "the file is moved")
     first = old.stat().st_ino
     waiting.until(lambda: old.stat().st_ino != first, 15, "and again")
-    sizes = {path.name: path.stat().st_size for path in it.logs().iterdir()}
+    sizes = {path.name: status.st_size for path, status in passing.below(it.logs()).items()}
     assert max(sizes.values()) <= bound, sizes
     assert sizes.keys() <= {*NAMES, *(f"{name}.1" for name in NAMES)}, sizes
     assert all(level_of(line) in LEVELS for line in old.read_text().splitlines()), "no line is cut"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import by_psutil, hanging, hosts, mounting, waiting
+from support import by_psutil, hanging, hosts, mounting, passing, waiting
 from test_psutil import asked, different
 
 # How long one mount that newly hangs may cost, and what a machine under load may add to it.
@@ -152,8 +152,7 @@ def threads(spoke):
     pid = spoke.process.pid
     status = Path(f"/proc/{pid}/status").read_text()
     [count] = [int(line.split()[1]) for line in status.splitlines() if line.startswith("Threads:")]
-    names = [task.read_text().strip() for task in Path(f"/proc/{pid}/task").glob("*/comm")]
-    return count, names.count("statvfs")
+    return count, passing.of_threads(pid, "comm").count("statvfs")
 
 
 def timed(spoke):

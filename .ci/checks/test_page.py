@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support import hosts, mounting, waiting
+from support import hosts, mounting, passing, waiting
 from support.judge import judge
 
 EVIL = "<script>alert('&\"')</script>"
@@ -310,8 +310,7 @@ def test_a_page_that_stays_open_costs_little(rig):
         return int(re.search(r"VmRSS:\s*(\d+) kB", status.read_text())[1]) / 1024
 
     def cpu():
-        tasks = Path(f"/proc/{spoke.process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        return sum(int(said.split()[0]) for said in passing.of_threads(spoke.process.pid, "schedstat")) / 1e9
 
     spoke.get("/pattoo-agent-os/300")
     before = resident()

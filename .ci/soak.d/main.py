@@ -10,10 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench.d"))
-
-from hub_site import Site  # noqa: E402
-from processes import Program, free_port  # noqa: E402
+from hub_site import Site
+from processes import Program, free_port
+from support import passing
 
 TARGETS = 16
 SPOKES = 2
@@ -112,8 +111,7 @@ class Soaked(Site):
         self.until(lambda: self.waiting() < TARGETS / 2, "all delivered")
 
     def disk_kib(self):
-        spool = self.folder / "cache_directory"
-        return sum(file.stat().st_blocks for file in spool.rglob("*") if file.is_file()) // 2
+        return sum(status.st_blocks for status in passing.below(self.folder / "cache_directory").values()) // 2
 
     def looked_at(self):
         """What each program has in hand now."""
@@ -122,7 +120,7 @@ class Soaked(Site):
             process = Path(f"/proc/{program.process.pid}")
             status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
             found[name, "memory_kib"] = int(status["VmRSS"].split()[0])
-            threads = thread_names(process)
+            threads = passing.of_threads(program.process.pid, "comm")
             found[name, "disk_threads"] = threads.count("disk")
             found[name, "threads"] = len(threads) - threads.count("disk")
             found[name, "descriptors"] = len(list((process / "fd").iterdir()))
@@ -149,16 +147,6 @@ class Soaked(Site):
         except AssertionError:
             return read(), False
         return read(), True
-
-
-def thread_names(process):
-    names = []
-    for task in (process / "task").iterdir():
-        try:
-            names.append((task / "comm").read_text().strip())
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # It ended just now.
-    return names
 
 
 def slope(times, values):
