@@ -343,7 +343,9 @@ def test_tokens_are_sent_and_renewed_and_a_wrong_one_loses_nothing(rig, peers, t
     hub.all_arrives(spokes, upstream)
     assert hub.count("delivery_failures_total") == failed
     hub.lost_nothing()
-    assert len(upstream.posts()) == len(set(upstream.posts())), "each once"
+    # Each once, but for one that asked whether the server was back and found the token renewed meanwhile.
+    came = upstream.posts()
+    assert len(came) - len(set(came)) <= hub.count("canaries_total", result="taken")
     # A file that has none changes nothing.
     for file in (polls, posts):
         replace(file, "too-short\n")
