@@ -36,6 +36,10 @@ NOTHING_HERE = {
     "pattoo_spoke_left_out": "the spokes here see all, where nobody else mounts anything",
     "pattoo_spoke_cgroup_memory_bytes": "in a control group of its own only as a service or in a container",
     "pattoo_spoke_cgroup_memory_limit_bytes": "the same",
+    "pattoo_spoke_certificate_not_after_timestamp_seconds": "the programs here speak plain HTTP",
+    "pattoo_spoke_certificate_not_before_timestamp_seconds": "the same",
+    "pattoo_hub_certificate_not_after_timestamp_seconds": "the same",
+    "pattoo_hub_certificate_not_before_timestamp_seconds": "the same",
     "posts_quarantined_total{HUB}[$__rate_interval])) > 0": "nothing is set aside here",
 }
 

@@ -95,6 +95,12 @@ def serial(pem):
     return done.stdout.strip()
 
 
+def times(certificate):
+    """From when until when openssl says that it counts."""
+    done = pki.openssl("x509", "-noout", "-startdate", "-enddate", "-in", certificate)
+    return [ssl.cert_time_to_seconds(line.partition("=")[2]) for line in done.stdout.splitlines()]
+
+
 @both
 def test_a_certificate_is_judged_by_who_asks(rig, authorities, program):
     it = Shown(rig, program, authorities["own"])
@@ -194,26 +200,35 @@ def test_a_certificate_of_another_time_is_shown_and_told_of(rig, daemon, authori
     """A clock that is wrong must not keep a program from starting; whoever asks says at most that the certificate is bad."""
     own = authorities["own"]
     early, late = own.issue("early", begins_in=1), own.issue("late", days=-1)
+    ending = own.issue("ending", days=4.5, begins_in=-300)
     it = Shown(rig, program, own)
 
-    def refused(signed, words, curls):
+    def told(signed, words, curls=None):
         it.put_now(*signed)
-        warning = f"tls_certificate_file: the certificate {words}; whoever asks will refuse it"
+        warning = f"tls_certificate_file: the certificate {words}"
         waiting.until(lambda: it.said(warning), WATCHED, it.running.log)
         status, _, said = it.curl()
-        assert status == 0 and curls in said, said
-        it.says("the other side refuses: ")
-        # An expired one is no reason to restart a program that does its work.
+        if curls:
+            assert status == 0 and curls in said, said
+            it.says("the other side refuses: ")
+        else:
+            assert status == 200, said
+            shown = it.metrics()
+            for end, when in zip(("before", "after"), times(signed[0])):
+                assert shown.sum(f"{it.prefix}certificate_not_{end}_timestamp_seconds", key="tls_certificate_file") == when
+        # One that has expired is no reason to restart a program that does its work.
         assert it.curl("/livez", "--insecure")[0] == 200
         settings = {"tls_certificate_file": str(signed[0]), "tls_key_file": str(signed[1]), "ip_listen_address": "127.0.0.1"}
         checked = daemon(program, f"checked {words}", **settings)
         done = checked.command("--check")
         assert done.returncode == 0 and f"warning: {warning}" in done.stderr, done
 
-    refused(early, "is not valid yet", "certificate is not yet valid")
-    refused(late, "has expired", "certificate has expired")
-    it.put_now(*own.issue("in time"))
-    waiting.until(lambda: it.curl()[0] == 200, WATCHED, it.running.log)
+    told(early, "is not valid yet; the other side will refuse it", "certificate is not yet valid")
+    told(late, "has expired; the other side will refuse it", "certificate has expired")
+    told(ending, "expires in 4 days; renew it")
+    fresh = own.issue("in time")
+    it.put_now(*fresh)
+    waiting.until(lambda: it.serial() == serial(fresh[0].read_bytes()), WATCHED, it.running.log)
 
 
 def convert(key, *form):

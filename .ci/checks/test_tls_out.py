@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 import subprocess
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -225,6 +226,18 @@ def test_certificates_of_clients_are_shown_and_renewed_under_way(rig, authoritie
     (line,) = hub.said("the configuration has changed and is in force")
     for name in ("poll_certificate_file", "poll_key_file", "pattoo_agent_api.certificate_file", "pattoo_agent_api.key_file"):
         assert name in line, line
+
+    # One that ends soon is told of, in both places; it is good until then.
+    show(sign(ours, "hub-ending", names="DNS:hub", days=4.5, begins_in=-300))
+    hub.hang_up("taken")
+    hub.polled(spoke)
+    for place in ("section pattoo_agent_os_hubd: poll_", "section pattoo_agent_api: "):
+        assert len(hub.said(f"{place}certificate_file: the certificate expires in 4 days; renew it")) == 1, hub.program.log()
+    for name in ("poll_certificate_file", "pattoo_agent_api.certificate_file"):
+        left = hub.count("certificate_not_after_timestamp_seconds", key=name) - time.time()
+        assert 4 * 86400 < left < 5 * 86400, (name, left)
+    show(sign(ours, "hub-2", names="DNS:hub"))
+    hub.hang_up("taken")
 
     # A key of another certificate, and one that is none: nothing changes, and it is told once.
     replace(key, sign(stranger)[1].read_bytes())

@@ -148,6 +148,7 @@ impl Hub {
         let pages = Pages::new(api, agent_id);
         let registry = metrics.registry.clone();
         let entrance = Entrance::new(settings.rules.clone(), own_names(&settings), &registry)?;
+        settings.show_certificates(entrance.certificates());
         let served = Arc::new(Served { health: health.clone(), metrics, pages, receiver });
         // Half of the time, so that what a request has handed over can still be synced.
         parts.push(tokio::spawn(serve(sockets, routes(served), entrance.clone(), limit / 2, stop.clone())));
@@ -188,6 +189,7 @@ impl Work {
                 store.extend(&now.bounds);
                 now.warn(&before.warnings());
                 entrance.change(now.rules.clone());
+                now.show_certificates(entrance.certificates());
                 let now = Arc::new(now);
                 recorder.follow(Arc::clone(&now));
                 in_force.send_replace(now);

@@ -8,7 +8,7 @@ use std::path::Path;
 use common::{HUB, api, folder};
 use hub::poll::Failure;
 use testkit::http::get;
-use testkit::{Server, ServerManner};
+use testkit::{Server, ServerManner, Spoke, SpokeManner};
 
 /// How the hub's metrics begin.
 const PREFIX: &str = "pattoo_hub_";
@@ -27,7 +27,18 @@ fn names(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_metric_is_in_the_operation_guide_and_none_that_does_not_exist() {
     let server = Server::start(ServerManner::Take);
-    let folder = folder(&api(&server), &[], 300, &["receive: true"]);
+    // With a certificate, since its metrics are there only with one.
+    let spoke = Spoke::start("a", SpokeManner::Answer);
+    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/fixtures/tls");
+    let file = |key: &str, name: &str| format!("{key}: {}", tls.join(name).display());
+    let certificate = [
+        "receive: true".to_owned(),
+        "poll_tls: true".to_owned(),
+        file("poll_ca_file", "authority.pem"),
+        file("poll_certificate_file", "chain.pem"),
+        file("poll_key_file", "own.pkcs8.key"),
+    ];
+    let folder = folder(&api(&server), &[&spoke], 300, &certificate.each_ref().map(String::as_str));
     let hub = folder.start(HUB);
     let page = get(hub.address, "/metrics").text();
     let shown: String = page.lines().filter(|line| line.starts_with("# TYPE ")).collect();

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
 use super::hosts::Hosts;
 use super::networks::Networks;
 use crate::config::keys::{Key, Kind};
 use crate::config::{ConfigError, Configuration, Named};
-use crate::tls::faults::out_of_date;
 use crate::tls::files::{Fault, authorities, certificates, private_key};
 use crate::tls::secrets::{Accepted, tokens};
+use crate::tls::validity::Validity;
 use crate::tls::{VERSIONS, provider};
 
 /// The keys of both programs' own sections.
@@ -59,8 +59,8 @@ pub(super) const KEYS: [Key; 7] = [
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// Why whoever asks will refuse the certificate that is shown: it counts at another time.
-    pub(super) out_of_date: Option<String>,
+    /// When the certificate counts that is shown.
+    pub(super) validity: Option<Validity>,
     /// Whether a certificate of the client's is wanted.
     pub(super) certificates: bool,
     pub(super) tokens: Option<Accepted>,
@@ -108,8 +108,7 @@ impl Access {
         let health_port = written.health_port;
         let mut files = Files::default();
         let certificates = client_ca.is_some();
-        let own = chain.as_ref().and_then(|(chain, _)| chain.first());
-        let out_of_date = own.and_then(|own| out_of_date(own, UnixTime::now()));
+        let validity = chain.as_ref().and_then(|(chain, _)| Validity::of(chain));
         let tls = match (chain, key, client_ca) {
             (Some((chain, certificate)), Some((key, named)), client_ca) => {
                 let (roots, client_ca) = client_ca.unzip();
@@ -145,14 +144,14 @@ impl Access {
             .transpose()?;
         let hosts = Hosts::parse(&written.allowed_hosts.unwrap_or_default())
             .map_err(|words| configuration.fault("allowed_hosts", words))?;
-        Ok(Self { tls, out_of_date, certificates, tokens, networks, hosts, health_port, files })
+        Ok(Self { tls, validity, certificates, tokens, networks, hosts, health_port, files })
     }
 
     /// Everybody, in plain HTTP.
     pub(super) fn open() -> Self {
         Self {
             tls: None,
-            out_of_date: None,
+            validity: None,
             certificates: false,
             tokens: None,
             networks: None,

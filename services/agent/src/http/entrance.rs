@@ -13,6 +13,7 @@ use super::connections::{Address, Connection, Connections};
 use super::refusal::Refusal;
 use super::rules::Rules;
 use crate::rarely::Rarely;
+use crate::tls::validity::Certificates;
 
 /// Lines of log a minute for each reason: the faults of a handshake differ.
 const LINES: u32 = 10;
@@ -30,6 +31,7 @@ struct Inner {
     requests: AtomicUsize,
     in_flight: AtomicUsize,
     counts: Counts,
+    certificates: Certificates,
     lines: [Rarely; Refusal::ALL.len()],
 }
 
@@ -71,7 +73,8 @@ impl Entrance {
     /// # Errors
     /// The metrics cannot be made.
     pub fn new(rules: Rules, own_names: Vec<String>, registry: &Registry) -> prometheus::Result<Self> {
-        tell(&rules);
+        let certificates = Certificates::new(registry)?;
+        tell(&rules, &certificates);
         Ok(Self(Arc::new(Inner {
             rules: RwLock::new(Arc::new(rules)),
             own_names: RwLock::new(own_names),
@@ -80,6 +83,7 @@ impl Entrance {
             requests: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             counts: Counts::new(registry)?,
+            certificates,
             lines: std::array::from_fn(|_| Rarely::lines_a_minute(LINES)),
         })))
     }
@@ -87,8 +91,13 @@ impl Entrance {
     /// Other rules hold from now on: certificates and limits of time for new connections and the next wait, the rest
     /// from the next request on.
     pub fn change(&self, rules: Rules) {
-        tell(&rules);
+        tell(&rules, &self.0.certificates);
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// The metrics of certificates, for those that the program comes with where it asks itself.
+    pub fn certificates(&self) -> &Certificates {
+        &self.0.certificates
     }
 
     /// The host's names, from now on.
@@ -169,8 +178,10 @@ impl Entrance {
     }
 }
 
-/// Such a certificate is taken all the same: a clock that is wrong, here or there, must not keep a program from starting.
-fn tell(rules: &Rules) {
+/// Of the certificate that is shown. One that is out of date is taken all the same: a clock that is wrong, here or there, must
+/// not keep a program from starting.
+fn tell(rules: &Rules, certificates: &Certificates) {
+    certificates.show("tls_certificate_file", rules.access.validity);
     if let Some(warning) = rules.certificate_warning() {
         tracing::warn!("{warning}");
     }

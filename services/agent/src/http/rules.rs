@@ -1,5 +1,7 @@
 //! What configuration says of those who ask: limits and access, one value that is replaced whole.
 
+use rustls_pki_types::UnixTime;
+
 use super::access::{self, Access};
 use super::limits::{self, Limits};
 use crate::config::keys::Key;
@@ -61,8 +63,7 @@ impl Rules {
 
     /// What a person should know about the certificate that the program shows.
     pub(super) fn certificate_warning(&self) -> Option<String> {
-        let words = self.access.out_of_date.as_ref()?;
-        Some(format!("tls_certificate_file: the certificate {words}; whoever asks will refuse it"))
+        self.access.validity?.warning("tls_certificate_file", UnixTime::now())
     }
 
     /// Each key that is in force, as `--check` prints it.

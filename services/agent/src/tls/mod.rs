@@ -9,6 +9,7 @@ pub mod faults;
 pub mod files;
 pub(crate) mod own;
 pub mod secrets;
+pub mod validity;
 
 use std::sync::{Arc, OnceLock};
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use agent::config::{ConfigError, Configuration, Named};
 use agent::tls::files;
 use agent::tls::secrets::{self, Secret};
+use agent::tls::validity::Validity;
 use rustls::RootCertStore;
+use rustls::pki_types::UnixTime;
 
 use crate::client::Tls;
 use crate::target::Target;
@@ -40,6 +42,8 @@ pub struct Outward {
     pub key: Option<Named>,
     /// The file of the token.
     pub token_file: Option<Named>,
+    /// When the certificate counts, where anybody is met over TLS.
+    pub validity: Option<Validity>,
     /// What all this makes of a connection, where any is made over TLS.
     pub tls: Option<Tls>,
     /// What is sent as bearer token.
@@ -56,8 +60,15 @@ impl PartialEq for Outward {
 
 impl Outward {
     /// Plain HTTP, and nothing that tells who comes.
-    pub const PLAIN: Self =
-        Self { ca: None, certificate: None, key: None, token_file: None, tls: None, token: None };
+    pub const PLAIN: Self = Self {
+        ca: None,
+        certificate: None,
+        key: None,
+        token_file: None,
+        validity: None,
+        tls: None,
+        token: None,
+    };
 
     /// The files that are named, by key.
     pub(super) fn files<'a>(&'a self, keys: &Keys) -> impl Iterator<Item = (&'static str, &'a Path)> {
@@ -96,7 +107,10 @@ impl Outward {
                 "section {section}: {key} counts for nothing while all goes over plain HTTP; set {tls}: true"
             )
         });
-        readable.into_iter().chain(unused)
+        let late =
+            self.validity.and_then(|validity| validity.warning(keys.certificate_file, UnixTime::now()));
+        let late = late.map(|late| format!("section {section}: {late}"));
+        readable.into_iter().chain(unused).chain(late)
     }
 
     /// Reads and judges the files of one direction. `over_tls` says whether anybody is met over TLS.
@@ -114,6 +128,7 @@ impl Outward {
         let key = read(configuration, section, keys.key_file, files.key, files::private_key)?;
         let token = read(configuration, section, keys.token_file, files.token, secrets::tokens)?;
         let (roots, ca) = ca.unzip();
+        let validity = certificate.as_ref().filter(|_| over_tls).and_then(|(chain, _)| Validity::of(chain));
         let (identity, certificate, key) = match (certificate, key) {
             (Some((certificates, certificate)), Some((secret, key))) => {
                 (Some((certificates, secret)), Some(certificate), Some(key))
@@ -147,7 +162,7 @@ impl Outward {
         };
         let (tokens, token_file) = token.unzip();
         let token = tokens.and_then(|tokens| tokens.into_iter().next());
-        Ok(Self { ca, certificate, key, token_file, tls, token })
+        Ok(Self { ca, certificate, key, token_file, validity, tls, token })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 
 use agent::config::{ConfigError, quoted, written};
+use agent::tls::validity::Certificates;
 
 use super::{API, OWN, POLL_KEYS, Settings, WantedSeries, upstream};
 use crate::target::{Device, Resolve};
@@ -110,6 +111,12 @@ impl Settings {
         let polls = self.polls.warnings(&POLL_KEYS, "poll_tls", targets);
         let deliveries = self.deliveries.warnings(&upstream::KEYS, "tls", self.upstream.iter());
         polls.chain(deliveries).collect()
+    }
+
+    /// Shows when the certificates count with which the hub comes.
+    pub(crate) fn show_certificates(&self, shown: &Certificates) {
+        shown.show(POLL_KEYS.certificate_file, self.polls.validity);
+        shown.show("pattoo_agent_api.certificate_file", self.deliveries.validity);
     }
 
     /// Logs what is odd and was not `before`.
