@@ -70,6 +70,8 @@ fn a_body_that_the_server_refuses_is_answered_500() {
     assert_eq!((kind("application/json; charset=utf-8"), kind("application/pattoo+json")), (200, 200));
     let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
     assert_eq!(send(hub.address, "POST", &path, &headers, gzip).status, 500, "an empty object, compressed");
+    let nothing = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+    assert_eq!(send(hub.address, "POST", &path, &headers, nothing).status, 500, "nothing, compressed");
     assert!(Folder::files(&folder.cache().join("quarantine")).is_empty());
     assert_eq!(metric(hub.address, "pattoo_hub_posts_taken_total", ""), 2.0);
     assert_balanced(&hub);
