@@ -164,6 +164,9 @@ def test_two_programs_share_the_files(logged):
     waiting.until((hub.logs() / "pattoo.log.1").exists, 20, "the shared file is moved")
     for _ in range(5):
         assert spoke.command("--restart").returncode == 0
+    # So that no file is moved while it is read.
+    for one in (hub, spoke):
+        assert one.command("--stop").returncode == 0
     files = list(hub.logs().iterdir())
     targets = {json.loads(line)["target"].partition("::")[0] for path in files for line in path.read_text().splitlines()}
     assert {"hub", "spoke", "agent"} <= targets
