@@ -2,12 +2,13 @@
 
 import gzip
 import re
+import ssl
 import subprocess
 import threading
 
 import pytest
 
-from support import exporter, golden_metrics, hosts, kubernetes, mounting, requests, waiting
+from support import exporter, golden_metrics, hosts, kubernetes, mounting, pki, requests, waiting
 from support.compose import docker
 from support.exporter import COLLECTORS, NodeExporter, asked, faults
 from support.paths import PROJECT, SPOKE
@@ -161,6 +162,10 @@ def test_every_golden_page_has_its_host():
 
 def test_every_family_is_documented_and_each_that_is_documented_is_shown(rig, folder):
     """Over all made-up hosts and this one; `<...>` in the document stands for what the kernel names."""
+    # With a certificate, of which two families tell.
+    authority = pki.Authority(folder, "authority")
+    certificate, key = authority.issue("spoke")
+    tls = {"tls_certificate_file": str(certificate), "tls_key_file": str(key)}
     documented = set(re.findall(r"`((?:node|pattoo_spoke)_[A-Za-z0-9_<>]+)`", DOCUMENT))
     shown = set()
     for name in ("pressure", "cpus_256"):
@@ -172,7 +177,8 @@ def test_every_family_is_documented_and_each_that_is_documented_is_shown(rig, fo
                 host.write_sys(f"devices/system/cpu/cpu{at}/cpufreq/{file}", "1200000\n")
         # Enough for the cap, and a device of the mapper.
         host.write_root("run/udev/data/b8:1", "E:DM_NAME=vg-root\nE:DM_UUID=LVM-1\nE:DM_VG_NAME=vg\nE:DM_LV_NAME=root\n")
-        spoke = rig.spoke(name, environment=host.environment(), metrics_disk_exclude="", metrics_max_series=30, **IDENTITY)
+        spoke = rig.spoke(name, environment=host.environment(), metrics_disk_exclude="", metrics_max_series=30, **tls, **IDENTITY)
+        spoke.context = ssl.create_default_context(cafile=authority.file)
         spoke.get("/pattoo-agent-os/300")
         for _ in range(2):
             page = exporter.read(spoke.get("/metrics").body)
