@@ -1,5 +1,6 @@
 """What is shipped for Prometheus and Grafana: rules, their tests, dashboards; asked of a real Prometheus that scrapes real programs."""
 
+import gzip
 import json
 import os
 import re
@@ -259,6 +260,15 @@ def test_the_hubs_page_has_each_target_and_promtool_likes_it(site):
     body = hub.get("/metrics").body
     assert complaints(body) == set()
     page = metrics.read(body)
+    # For who takes it, what is long is packed; the programs' own styles and scripts stay as a browser keeps them.
+    for path in ("/metrics", "/", "/api/v1/fleet"):
+        plain, packed = (hub.get(path, headers={"Accept-Encoding": accepted}) for accepted in ("identity", "gzip"))
+        assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding" and "content-encoding" not in plain.headers
+        if len(plain.body) >= 1024:
+            assert packed.headers["content-encoding"] == "gzip" and len(packed.body) * 2 < len(plain.body), path
+            assert abs(len(gzip.decompress(packed.body)) - len(plain.body)) < 100, "they differ by a number or two"
+        assert packed.headers["content-type"] == plain.headers["content-type"]
+    assert "content-encoding" not in hub.get("/livez", headers={"Accept-Encoding": "gzip"}).headers
     up = {dict(labels)["target"]: value for (name, labels), value in page.items() if name == "pattoo_hub_target_up"}
     assert up == {nobody: 0} | {f"127.0.0.1:{spoke.port}": 1 for spoke in site["spokes"]}
     failing = [dict(labels) for name, labels in page if name == "pattoo_hub_target_failing"]

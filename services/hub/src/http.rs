@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agent::http::Visitor;
 use agent::http::answer::{self, Answer};
 use agent::http::health::{self, Health};
+use agent::http::packing::packed;
 use bytes::Buf;
 use futures_util::Stream;
 use tokio::time::Instant;
@@ -64,13 +65,14 @@ impl Served {
         if path == "/metrics" {
             let targets = &self.pages.targets();
             let more = |page: &mut String| exposition::write(page, &targets.told(), Instant::now());
-            return answer::reading(method, || agent::metrics::page(&self.metrics.registry, more));
+            let page = answer::reading(method, || agent::metrics::page(&self.metrics.registry, more));
+            return packed(page, headers).await;
         }
         if let Some(page) = health::common_page(method, path, &self.health) {
             return page;
         }
         if let Some(page) = self.pages.answer(method, path, query, headers).await {
-            return page;
+            return packed(page, headers).await;
         }
         self.receiver.answer(method, path, headers, visitor, body).await.unwrap_or_else(answer::not_found)
     }

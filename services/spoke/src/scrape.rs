@@ -1,16 +1,14 @@
 //! The answer to `GET /metrics`: in the form and the packing that the asker can read.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent::http::answer::{self, Answer};
+use agent::http::packing::{gzip, header, ranges, takes_gzip};
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use percent_encoding::percent_decode_str;
 use warp::http::HeaderMap;
-use warp::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, RETRY_AFTER, VARY};
+use warp::http::header::{ACCEPT, CONTENT_ENCODING, HeaderValue, RETRY_AFTER, VARY};
 
 use crate::exporter::{Format, no_collector};
 use crate::spoke::Spoke;
@@ -18,9 +16,6 @@ use crate::spoke::Spoke;
 /// How long an asker waits. A sensor behind a slow bus takes tens of milliseconds; what takes longer than this is
 /// stuck, and its reading goes on for who asks next.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Below this, packing saves nothing.
-const WORTH_PACKING: usize = 1024;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +48,7 @@ impl Wish {
                 }
             }
         }
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
-        Ok(Self { format: format(text(ACCEPT)), gzip: takes_gzip(text(ACCEPT_ENCODING)), collectors })
+        Ok(Self { format: format(header(headers, ACCEPT)), gzip: takes_gzip(headers), collectors })
     }
 
     fn content_type(&self) -> &'static str {
@@ -63,23 +57,6 @@ impl Wish {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
-}
-
-/// The words of a header such as `a;q=0.5, b`, each with its parameters and its worth in thousandths.
-fn ranges(header: &str) -> impl Iterator<Item = (String, Vec<&str>, u32)> {
-    header.split(',').map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let parameters: Vec<_> = parts.collect();
-        let quality = parameters.iter().find_map(|part| part.strip_prefix("q="));
-        (name, parameters, quality.map_or(1000, thousandths))
-    })
-}
-
-/// `0.5` is 500; what is no number is worth nothing.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
-fn thousandths(quality: &str) -> u32 {
-    quality.parse::<f64>().map_or(0, |quality| (quality.clamp(0.0, 1.0) * 1000.0) as u32)
 }
 
 /// OpenMetrics for who names it and does not like plain text better.
@@ -97,26 +74,22 @@ fn format(accept: &str) -> Format {
     if open_metrics > 0 && open_metrics >= plain { Format::OpenMetrics } else { Format::Text }
 }
 
-fn takes_gzip(accept: &str) -> bool {
-    let worth = |wanted: &str| ranges(accept).find(|(name, ..)| name == wanted).map(|(.., quality)| quality);
-    worth("gzip").or_else(|| worth("*")).is_some_and(|quality| quality > 0)
+/// A page as it goes out.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    packed: bool,
+    body: Bytes,
 }
 
 /// The page, one for all who ask for it at the same time.
-async fn page(spoke: &Arc<Spoke>, wish: &Wish) -> anyhow::Result<Bytes> {
+async fn page(spoke: &Arc<Spoke>, wish: &Wish) -> anyhow::Result<Written> {
     let (reader, wanted) = (Arc::clone(spoke), wish.clone());
-    let write = move || Ok(Bytes::from(packed(reader.metrics_page(&wanted)?, wanted.gzip)?));
+    let write = move || {
+        let text = reader.metrics_page(&wanted)?;
+        let packed = if wanted.gzip { gzip(text.as_bytes())? } else { None };
+        Ok(Written { packed: packed.is_some(), body: packed.unwrap_or(text.into_bytes()).into() })
+    };
     spoke.scrapes.get(wish.clone(), write).await
-}
-
-fn packed(page: String, gzip: bool) -> anyhow::Result<Vec<u8>> {
-    if !gzip || page.len() < WORTH_PACKING {
-        return Ok(page.into_bytes());
-    }
-    // The page is some tenth as long even so; packing it better costs more than reading the host.
-    let mut encoder = GzEncoder::new(Vec::with_capacity(page.len() / 8), Compression::fast());
-    encoder.write_all(page.as_bytes())?;
-    Ok(encoder.finish()?)
 }
 
 /// The answer.
@@ -126,8 +99,7 @@ pub(crate) async fn answer(spoke: &Arc<Spoke>, headers: &HeaderMap, query: &str)
         Err(fault) => return answer::text(400, format!("{fault}\n")),
     };
     match tokio::time::timeout(LIMIT, page(spoke, &wish)).await {
-        Ok(Ok(body)) => {
-            let packed = body.starts_with(&GZIP);
+        Ok(Ok(Written { packed, body })) => {
             let mut answer = answer::with_type(200, wish.content_type(), body);
             answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
             if packed {
@@ -146,9 +118,6 @@ pub(crate) async fn answer(spoke: &Arc<Spoke>, headers: &HeaderMap, query: &str)
         }
     }
 }
-
-/// How packed bytes begin; no page of metrics does.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 #[cfg(test)]
 mod tests {
@@ -179,16 +148,6 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_for_who_takes_it() {
-        for accept in ["gzip", "deflate, GZIP;q=0.1", "*", "br;q=1.0, *;q=0.5"] {
-            assert!(takes_gzip(accept), "{accept}");
-        }
-        for accept in ["", "identity", "gzip;q=0", "*;q=0", "*, gzip;q=0", "xgzip"] {
-            assert!(!takes_gzip(accept), "{accept}");
-        }
-    }
-
-    #[test]
     fn collectors_can_be_chosen() {
         let wish = |query| Wish::read(&HeaderMap::new(), query).map(|wish| wish.collectors);
         assert_eq!(wish(""), Ok(vec![]));
@@ -197,18 +156,5 @@ mod tests {
             Ok(vec!["cpu".into(), "stat".into()])
         );
         assert!(wish("collect[]=cpus").unwrap_err().contains("did you mean cpu?"));
-    }
-
-    #[test]
-    fn a_long_page_is_packed_and_a_short_one_is_not() {
-        let long = "node_load1 1\n".repeat(1000);
-        let packed_page = packed(long.clone(), true).unwrap();
-        assert!(packed_page.starts_with(&GZIP) && packed_page.len() < 1000);
-        let mut unpacked = String::new();
-        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed_page[..]), &mut unpacked)
-            .unwrap();
-        assert_eq!(unpacked, long);
-        assert_eq!(packed(long.clone(), false).unwrap(), long.as_bytes());
-        assert_eq!(packed("short".to_owned(), true).unwrap(), b"short");
     }
 }

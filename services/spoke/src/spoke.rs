@@ -26,7 +26,7 @@ use crate::identity::HostIdentity;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::ring::{self, Ring};
-use crate::scrape::Wish;
+use crate::scrape::{Wish, Written};
 use crate::settings::Settings;
 use crate::shared::Shared;
 
@@ -49,7 +49,7 @@ pub struct Spoke {
     pub(crate) notices: Notices,
     /// What is missing from `/metrics`.
     pub(crate) missing: Notices,
-    pub(crate) scrapes: Shared<Wish, Bytes>,
+    pub(crate) scrapes: Shared<Wish, Written>,
     exporter: Exporter,
     pub(crate) metrics: Metrics,
     /// Whether this is not a container that was given no host.

@@ -19,6 +19,7 @@ pub mod html;
 mod limits;
 mod listen;
 mod networks;
+pub mod packing;
 mod refusal;
 mod rules;
 mod serve;
