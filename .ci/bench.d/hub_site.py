@@ -10,8 +10,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from processes import Program, free_port
+from processes import Program
 from support import waiting
+from support.ports import free_port
 
 # What a site takes a moment for; a machine that is busy with other things may need it.
 LIMIT_S = 180

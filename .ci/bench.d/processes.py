@@ -2,10 +2,8 @@
 
 import contextlib
 import http.client
-import random
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,16 +12,6 @@ from support import passing
 
 START_LIMIT_S = 30
 CPU_CLOCK_OF_PROCESS = 2
-
-
-def free_port():
-    """One that nobody has on any address, and below those that the kernel hands out: so it stays free until it is used,
-    whatever else the machine does."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("0.0.0.0", port))
-            return port
 
 
 def tree(pid):

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import host
-from processes import Program, free_port
+from processes import Program
+from support.ports import free_port
 from table import Table, middle
 
 POST = "/pattoo-agent-os/300"

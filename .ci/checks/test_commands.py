@@ -12,6 +12,7 @@ from support import requests, waiting
 from support.judge import judge
 from support.network import Network
 from support.paths import HUB, SPOKE
+from support.ports import free_port
 from support.programs import Folder, Program
 
 PROGRAMS = (SPOKE, HUB)
@@ -80,11 +81,6 @@ class Daemon:
             assert os.readlink(f"/proc/{pid}/exe").startswith(str(self.binary)), pid
             os.kill(pid, signal.SIGCONT)
             os.kill(pid, signal.SIGKILL)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def is_gone(pid):

@@ -10,8 +10,9 @@ from support import nobody, requests, waiting
 from support.judge import judge
 from support.network import Network
 from support.paths import HUB, SPOKE
+from support.ports import free_port
 from support.programs import Folder, Program, api
-from test_commands import PROGRAMS, Daemon, both, daemon, free_port
+from test_commands import PROGRAMS, Daemon, both, daemon
 
 PATTOO, API = "pattoo", "pattoo_agent_api"
 DEVICE = {"ip_address": "127.0.0.1", "ip_bind_port": 5000}

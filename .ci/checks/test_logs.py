@@ -7,8 +7,9 @@ import pytest
 
 from support import frozen, passing, waiting
 from support.paths import HUB, SPOKE
+from support.ports import free_port
 from support.programs import Program, api
-from test_commands import Daemon, both, free_port
+from test_commands import Daemon, both
 from test_install import LINKS, booted, machine
 
 NAMES = ("pattoo.log", "pattoo-api.log", "pattoo-daemon.log")

@@ -12,9 +12,9 @@ import yaml
 
 from support import hosts, kubernetes, metrics, mounting, waiting
 from support.paths import CI, PROJECT
+from support.ports import free_port
 from support.programs import api
 from support.prometheus import Prometheus
-from test_commands import free_port
 from test_exporter import complaints
 
 FOLDER = PROJECT / "deploy/prometheus"

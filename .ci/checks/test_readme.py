@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from support import metrics, requests, waiting
 from support.compose import PORTS, docker, environment
 from support.paths import PROJECT
+from support.ports import free_port
 
 
 # The processes are built for release; that takes minutes with all optimisation, and shows nothing more here.
@@ -18,14 +18,6 @@ BUILT_FAST = {
     "CARGO_PROFILE_RELEASE_LTO": "off",
     "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
 }
-
-
-def free_ports(count):
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in taken]
-    for server in taken:
-        server.close()
-    return ports
 
 
 def processes_below(folder):
@@ -45,7 +37,7 @@ def processes_below(folder):
 @pytest.mark.parametrize("form", ["containers", "processes"])
 def test_up_ends_when_posts_were_taken_and_down_ends_all(form, tmp_path):
     name = f"checks-{os.urandom(4).hex()}"
-    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS)))))
+    ports = dict(zip(PORTS, (str(free_port()) for _ in PORTS)))
     surroundings = environment(name) | ports | {"PATTOO_STATE": str(tmp_path / "state")} | BUILT_FAST
 
     def run(*command):

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from hub_site import Site
-from processes import Program, free_port
+from processes import Program
 from support import passing
+from support.ports import free_port
 
 TARGETS = 16
 SPOKES = 2

@@ -3,12 +3,12 @@
 import math
 import os
 import re
-import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from support import metrics, requests, waiting
+from support.ports import free_port
 
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pattoo-hub-and-spoke" / "prometheus" / "bin"
 NODE_EXPORTER = TOOLS / "prometheus-node-exporter"
@@ -54,9 +54,7 @@ class NodeExporter:
     """Debian's node_exporter on a free port, for this machine or for a made-up host."""
 
     def __init__(self, host=None, *options):
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = one.getsockname()[1]
+        self.port = free_port()
         if host is not None:
             options = (f"--path.procfs={host.proc}", f"--path.sysfs={host.sys}", f"--path.rootfs={host.root}",
                        f"--path.udev.data={host.root}/run/udev/data", "--no-collector.netdev.netlink", *options)  # fmt: skip

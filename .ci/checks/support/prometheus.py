@@ -1,13 +1,13 @@
 """Debian's Prometheus on a free port, and what it answers."""
 
 import json
-import socket
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
 from support import requests, waiting
 from support.exporter import PROMETHEUS
+from support.ports import free_port
 
 
 class Prometheus:
@@ -18,8 +18,7 @@ class Prometheus:
         self.folder.mkdir(parents=True, exist_ok=True)
         # JSON is YAML.
         (self.folder / "prometheus.yml").write_text(json.dumps(configuration))
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            self.port = one.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self):
         options = {"config.file": self.folder / "prometheus.yml", "storage.tsdb.path": self.folder / "data", "web.listen-address": f"127.0.0.1:{self.port}"}
