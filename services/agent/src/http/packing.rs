@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
+use hyper::body::Body;
 use warp::http::HeaderMap;
 use warp::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, HeaderValue, VARY};
 
@@ -58,8 +59,12 @@ pub fn gzip(text: &[u8]) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The answer, packed where it is long and who sent `headers` takes that. What a browser keeps under a tag stays as it is.
-pub async fn packed(answer: Answer, headers: &HeaderMap) -> Answer {
+pub async fn packed(mut answer: Answer, headers: &HeaderMap) -> Answer {
     if answer.headers().contains_key(ETAG) {
+        return answer;
+    }
+    answer.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if !takes_gzip(headers) || answer.body().size_hint().lower() < WORTH_PACKING as u64 {
         return answer;
     }
     let (mut head, body) = answer.into_parts();
@@ -68,20 +73,14 @@ pub async fn packed(answer: Answer, headers: &HeaderMap) -> Answer {
     };
     let body = body.to_bytes();
     let text = body.clone();
-    let packed = match takes_gzip(headers) {
-        // It may take milliseconds, in which others would wait.
-        true => tokio::task::spawn_blocking(move || gzip(&text)).await.ok(),
-        false => None,
-    };
-    head.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-    let body = match packed {
-        Some(Ok(Some(packed))) => {
+    // It may take milliseconds, in which others would wait.
+    match tokio::task::spawn_blocking(move || gzip(&text)).await {
+        Ok(Ok(Some(packed))) => {
             head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            Bytes::from(packed)
+            Answer::from_parts(head, Bytes::from(packed).into())
         }
-        _ => body,
-    };
-    Answer::from_parts(head, body.into())
+        _ => Answer::from_parts(head, body.into()),
+    }
 }
 
 #[cfg(test)]
