@@ -17,6 +17,7 @@ mod decode;
 use std::pin::pin;
 
 use agent::http::answer::{self, Answer};
+use agent::http::packing::header;
 use agent::http::{Refusal, Reservation, Visitor};
 use agent::identity::is_agent_id;
 use bytes::{Buf, Bytes};
@@ -208,8 +209,8 @@ async fn read<B: Buf>(
 /// Whether the body claims to be JSON, as the server judges it: `application/json` or `application/...+json`,
 /// whatever parameters follow.
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind =
+        header(headers, CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 

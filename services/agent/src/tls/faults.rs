@@ -32,7 +32,7 @@ pub fn in_words(error: &io::Error) -> String {
     }
 }
 
-fn of_a_certificate(reason: &CertificateError) -> String {
+pub(super) fn of_a_certificate(reason: &CertificateError) -> String {
     match reason {
         CertificateError::UnknownIssuer => "is signed by no authority that is trusted here".to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired".to_owned(),

@@ -7,6 +7,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::faults::of_a_certificate;
 use super::provider;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -54,10 +55,11 @@ impl Validity {
     /// What a person should know about the certificate that `key` names, at this time.
     pub fn warning(self, key: &str, now: UnixTime) -> Option<String> {
         let now = now.as_secs();
+        let refused = |why| format!("{}; the other side will refuse it", of_a_certificate(&why));
         let words = if now < self.begins {
-            "is not valid yet; the other side will refuse it".to_owned()
+            refused(CertificateError::NotValidYet)
         } else if now > self.expires {
-            "has expired; the other side will refuse it".to_owned()
+            refused(CertificateError::Expired)
         } else {
             let left = self.expires - now;
             if left >= AHEAD.min((self.expires - self.begins) / END) {
