@@ -4,13 +4,11 @@ import json
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "checks"))
-from support import waiting  # noqa: E402
+from support import waiting
+from support.ports import free_port
 
 LIMIT = 180
 LABEL = "io.kubernetes.pod.namespace"
@@ -29,12 +27,6 @@ def run(*command, check=True, **options):
     if check and done.returncode:
         raise SystemExit(f"cluster: {' '.join(map(str, command))}:\n{done.stdout[-2000:]}{done.stderr[-3000:]}")
     return done
-
-
-def free_port(address):
-    with socket.socket() as one:
-        one.bind((address, 0))
-        return one.getsockname()[1]
 
 
 class Plane:
@@ -57,7 +49,7 @@ class Plane:
         return self
 
     def _begin(self):
-        etcd, peer, api = (free_port("127.0.0.1") for _ in range(3))
+        etcd, peer, api = (free_port() for _ in range(3))
         key = self.folder / "service-account.key"
         run("openssl", "genrsa", "-out", key, "2048")
         (self.folder / "tokens.csv").write_text(f"{self.token},admin,admin,system:masters\n")
@@ -81,7 +73,7 @@ class Plane:
         self._start("kube-scheduler", *common)
         # A pod's probes and its DNS come from the bridge's address; nothing listens on any other but the loopback.
         self._start("kubelet", f"--kubeconfig={self.kubeconfig}", f"--root-dir={self.folder}/kubelet", f"--cert-dir={self.folder}/kubelet-pki",
-                    "--hostname-override=node-1", f"--node-ip={self.address}", f"--address={self.address}", f"--port={free_port(self.address)}",
+                    "--hostname-override=node-1", f"--node-ip={self.address}", f"--address={self.address}", f"--port={free_port()}",
                     "--healthz-port=0", "--authorization-mode=AlwaysAllow", "--anonymous-auth=true", "--container-runtime=docker", "--fail-swap-on=false",
                     "--cgroups-per-qos=false", "--enforce-node-allocatable=", "--pod-infra-container-image=pattoo-cluster/pause:1",
                     f"--cluster-dns={self.address}", f"--cluster-domain={DOMAIN}", "--sync-frequency=2s", "--image-gc-high-threshold=100",
